@@ -1,0 +1,6 @@
+//! What the end-to-end tests and the benchmarks share.
+#![allow(missing_docs, clippy::missing_panics_doc, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
+pub mod relay;
+pub mod service;
+pub mod tunnel;
