@@ -1,0 +1,40 @@
+//! The rows, one file per area.
+
+use crate::row::Check;
+
+/// Writes the constant of each code and its row from one place.
+macro_rules! rows {
+    ($($name:ident = $code:literal, $severity:ident,
+        title: { en: $title_en:literal, zh: $title_zh:literal },
+        cause: { en: $cause_en:literal, zh: $cause_zh:literal },
+        remedy: { en: $remedy_en:literal, zh: $remedy_zh:literal };)*) => {
+        impl $crate::Code {
+            $(#[doc = $title_en] pub const $name: Self = Self::new($code);)*
+        }
+
+        pub(super) const ROWS: &[$crate::Check] = &[$($crate::Check {
+            code: $crate::Code::$name,
+            severity: $crate::Severity::$severity,
+            title: $crate::Text { en: $title_en, zh: $title_zh },
+            cause: $crate::Text { en: $cause_en, zh: $cause_zh },
+            remedy: $crate::Text { en: $remedy_en, zh: $remedy_zh },
+        },)*];
+    };
+}
+
+mod auth;
+mod cluster;
+mod config;
+mod network;
+mod server;
+mod tls;
+
+/// In the order in which a connect passes them: what fails first is read first.
+pub(crate) const ALL: [&[Check]; 6] = [
+    config::ROWS,
+    network::ROWS,
+    tls::ROWS,
+    auth::ROWS,
+    cluster::ROWS,
+    server::ROWS,
+];
