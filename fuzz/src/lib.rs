@@ -1,0 +1,20 @@
+//! Fuzz targets: each takes any bytes, and panics if something does not hold that must always hold.
+//!
+//! `make fuzz-corpus` runs them on the corpus in this folder and on seeded mutations of it, with stable Rust.
+//! `make fuzz` runs them under libFuzzer, with nightly Rust; what it finds goes into the corpus.
+
+pub mod assertion;
+pub mod link;
+pub mod path;
+pub mod token;
+
+/// A target and its name, which is also its folder in the corpus.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 4] = [
+    ("assertion", assertion::run),
+    ("link", link::run),
+    ("path", path::run),
+    ("token", token::run),
+];
