@@ -1,0 +1,105 @@
+# Every target works in a fresh clone. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export KANTALOUPE_CACHE ?= $(HOME)/.cache/kantaloupe
+# One target folder for all clones: a fresh one builds only our own crates.
+export CARGO_TARGET_DIR ?= $(KANTALOUPE_CACHE)/target
+export PATH := $(KANTALOUPE_CACHE)/bin:$(PATH)
+
+FUZZ_TARGETS := assertion link path token
+FUZZ_SECONDS ?= 60
+# Arguments for the test programs, such as a test's name: make test-e2e ARGS=exec
+ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: tools
+tools: ## Install what a build needs and is missing
+	scripts/install.sh build
+
+# --- what people run
+
+.PHONY: demo
+demo: tools ## Gateway, cluster, helm install, kubectl through the tunnel; Ctrl-C removes it all (DEMO_ONCE=1 ends by itself)
+	scripts/demo.sh
+
+.PHONY: test
+test: test-unit test-e2e ## All tests; needs root on Linux for the test clusters
+
+.PHONY: test-unit
+test-unit: tools ## Unit and integration tests, and the fuzz corpus; needs no root
+	cargo test --locked --workspace --exclude kantaloupe-tests -- $(ARGS)
+
+.PHONY: test-e2e
+test-e2e: tools testbed ## Tests on real clusters; needs root
+	cargo test --locked -p kantaloupe-tests -- $(ARGS)
+
+.PHONY: testbed
+testbed: ## Build and cache the programs of the test clusters
+	scripts/install.sh go
+	tests/testbed/prepare.sh
+
+.PHONY: bench
+bench: tools ## Measure; prints a table and writes target/bench/report.json
+	cargo run --locked --release -p kantaloupe-tests --bin bench -- $(ARGS)
+
+# --- checks
+
+.PHONY: ci
+ci: fmt-check lint deny docs chart test ## All that has to pass; .ci/run calls it
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+	cargo fmt --manifest-path fuzz/libfuzzer/Cargo.toml
+
+.PHONY: fmt-check
+fmt-check: ## Check the format
+	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/libfuzzer/Cargo.toml --check
+
+.PHONY: lint
+lint: tools ## Clippy, warnings are errors
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: deny
+deny: ## Banned crates, licenses, sources
+	scripts/install.sh deny
+	cargo deny --log-level error check --hide-inclusion-graph bans licenses sources
+
+# Not part of ci: the RustSec database is fetched from the network, which build machines may not reach.
+.PHONY: deny-advisories
+deny-advisories: ## Known vulnerabilities and unmaintained crates
+	scripts/install.sh deny
+	cargo deny check advisories
+
+.PHONY: docs
+docs: tools ## API documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+.PHONY: docs-generate
+docs-generate: ## Write docs/checks/*.md from the registry of check codes
+	cargo run --locked -p kantaloupe-checks --example generate-docs
+
+.PHONY: chart
+chart: ## Lint and check the Helm chart; needs no cluster
+	scripts/install.sh go
+	tests/testbed/prepare.sh helm
+	tests/chart.sh
+
+.PHONY: fuzz-corpus
+fuzz-corpus: tools ## Fuzz targets on the corpus and on seeded mutations (FUZZ_ROUNDS, FUZZ_SEED), stable Rust
+	cargo test --locked -p kantaloupe-fuzz
+
+.PHONY: fuzz
+fuzz: ## libFuzzer, FUZZ_SECONDS for each of FUZZ_TARGETS; nightly Rust
+	scripts/install.sh fuzz
+	for target in $(FUZZ_TARGETS); do \
+	  mkdir -p "$(KANTALOUPE_CACHE)/fuzz-corpus/$$target"; \
+	  CARGO_TARGET_DIR=$(KANTALOUPE_CACHE)/fuzz-target cargo +nightly fuzz run --fuzz-dir fuzz/libfuzzer "$$target" \
+	    "$(KANTALOUPE_CACHE)/fuzz-corpus/$$target" "fuzz/corpus/$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -print_final_stats=1; \
+	done
