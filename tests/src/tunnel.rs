@@ -11,7 +11,7 @@ use kantaloupe_tunnel::{
     link::{self, Acceptor, Config, DialError, Dialer, Link},
     session::{self, Body, BoxError, Client, Kind},
 };
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -53,6 +53,18 @@ impl Tls {
             cert_pem: made.cert.pem(),
             key_pem: made.signing_key.serialize_pem(),
         }
+    }
+
+    /// A client that trusts somebody else's certificate instead; the acceptor is of no use to it.
+    pub fn trusting(cert_pem: &str) -> anyhow::Result<Self> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(cert_pem.as_bytes())?)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { connector: Arc::new(client).into(), cert_pem: cert_pem.to_owned(), ..Self::new() })
     }
 }
 

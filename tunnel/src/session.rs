@@ -110,6 +110,41 @@ pub enum Error {
     Request(#[source] hyper::Error),
 }
 
+/// HTTP/2 as the gateway speaks it on a session.
+pub fn http2_client(kind: Kind) -> client::Builder<TokioExecutor> {
+    let s = kind.settings();
+    let mut builder = client::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(s.stream_window)
+        .initial_connection_window_size(s.connection_window)
+        .max_frame_size(s.frame)
+        .max_send_buf_size(s.send_buffer)
+        .max_header_list_size(HEADER_LIST)
+        .max_concurrent_reset_streams(RESET_STREAMS)
+        .reset_stream_duration(RESET_MEMORY)
+        .max_local_error_reset_streams(None);
+    builder
+}
+
+/// HTTP/2 as the agent speaks it on a session.
+pub fn http2_server(kind: Kind) -> server::Builder<TokioExecutor> {
+    let s = kind.settings();
+    let mut builder = server::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .enable_connect_protocol()
+        .initial_stream_window_size(s.stream_window)
+        .initial_connection_window_size(s.connection_window)
+        .max_frame_size(s.frame)
+        .max_send_buf_size(s.send_buffer)
+        .max_concurrent_streams(s.streams)
+        .max_header_list_size(HEADER_LIST)
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(None);
+    builder
+}
+
 /// The gateway's end of a session. Clones share it; the last one ends it.
 #[derive(Clone)]
 pub struct Client {
@@ -126,18 +161,8 @@ struct ClientShared {
 impl Client {
     /// Starts HTTP/2 on a new link.
     pub async fn handshake(link: Link, kind: Kind) -> Result<Self, Error> {
-        let s = kind.settings();
         let handle = link.handle();
-        let (sender, connection) = client::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(s.stream_window)
-            .initial_connection_window_size(s.connection_window)
-            .max_frame_size(s.frame)
-            .max_send_buf_size(s.send_buffer)
-            .max_header_list_size(HEADER_LIST)
-            .max_concurrent_reset_streams(RESET_STREAMS)
-            .reset_stream_duration(RESET_MEMORY)
-            .max_local_error_reset_streams(None)
+        let (sender, connection) = http2_client(kind)
             .handshake(TokioIo::new(link))
             .await
             .map_err(Error::Handshake)?;
@@ -224,19 +249,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let s = kind.settings();
-    let connection = server::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .enable_connect_protocol()
-        .initial_stream_window_size(s.stream_window)
-        .initial_connection_window_size(s.connection_window)
-        .max_frame_size(s.frame)
-        .max_send_buf_size(s.send_buffer)
-        .max_concurrent_streams(s.streams)
-        .max_header_list_size(HEADER_LIST)
-        .max_pending_accept_reset_streams(RESET_STREAMS)
-        .max_local_error_reset_streams(None)
-        .serve_connection(TokioIo::new(link), service);
+    let connection = http2_server(kind).serve_connection(TokioIo::new(link), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;

@@ -3,28 +3,17 @@
 //! The HTTP upgrade itself is done by the caller's HTTP stack, which may authenticate and answer errors in its own
 //! way; here are the headers that it needs and the carrier for the upgraded stream.
 
-use std::{
-    future::Future,
-    io,
-    pin::{Pin, pin},
-    task::{Context, Poll, Waker},
-};
+mod messages;
 
-use bytes::Bytes;
-use futures::{Sink, Stream};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        self, Message,
-        handshake::{client::generate_key, derive_accept_key},
-        protocol::{Role, WebSocketConfig},
-    },
+use tokio_tungstenite::tungstenite::{
+    handshake::{client::generate_key, derive_accept_key},
+    protocol::Role,
 };
 
-use super::{BoxCarrier, Carrier};
-use crate::frame::MAX_FRAME;
+use self::messages::Messages;
+use super::BoxCarrier;
 
 /// WebSocket subprotocol: the link's frames, version 1.
 pub const PROTOCOL: &str = "kantaloupe.link.v1";
@@ -111,71 +100,10 @@ pub fn server_response<B>(request: &Request<B>) -> Result<Response<()>, BadUpgra
 
 /// The dialing end of an upgraded stream.
 pub fn client<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(io: S) -> BoxCarrier {
-    Box::new(WebSocket::new(io, Role::Client))
+    Box::new(Messages::new(io, Role::Client))
 }
 
 /// The accepting end of an upgraded stream.
 pub fn server<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(io: S) -> BoxCarrier {
-    Box::new(WebSocket::new(io, Role::Server))
-}
-
-fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        // Allocated at once for each connection: the default of 128 KiB costs three times the memory of a tunnel.
-        .read_buffer_size(16 << 10)
-        .write_buffer_size(64 << 10)
-        .max_write_buffer_size(64 << 10 | 2 * MAX_FRAME)
-        .max_message_size(Some(MAX_FRAME))
-        .max_frame_size(Some(MAX_FRAME))
-}
-
-struct WebSocket<S>(WebSocketStream<S>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    fn new(io: S, role: Role) -> Self {
-        // The upgrade was done by the caller's HTTP stack, so nothing is left to wait for.
-        let ready = pin!(WebSocketStream::from_raw_socket(io, role, Some(config())))
-            .poll(&mut Context::from_waker(Waker::noop()));
-        match ready {
-            Poll::Ready(stream) => Self(stream),
-            Poll::Pending => unreachable!("no handshake, no waiting"),
-        }
-    }
-}
-
-fn io_error(error: tungstenite::Error) -> io::Error {
-    match error {
-        tungstenite::Error::Io(e) => e,
-        other => io::Error::other(other),
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Carrier for WebSocket<S> {
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_ready(cx).map_err(io_error)
-    }
-
-    fn start_send(&mut self, message: Bytes) -> io::Result<()> {
-        Pin::new(&mut self.0).start_send(Message::Binary(message)).map_err(io_error)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx).map_err(io_error)
-    }
-
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
-        loop {
-            match Pin::new(&mut self.0).poll_next(cx) {
-                Poll::Ready(Some(Ok(Message::Binary(bytes)))) => return Poll::Ready(Ok(Some(bytes))),
-                // Pings are answered by the library; balancers send them.
-                Poll::Ready(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-                Poll::Ready(Some(Ok(Message::Close(_))) | None) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Some(Ok(Message::Text(_) | Message::Frame(_)))) => {
-                    return Poll::Ready(Err(io::Error::other("only binary messages are expected")));
-                }
-                Poll::Ready(Some(Err(e))) => return Poll::Ready(Err(io_error(e))),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
+    Box::new(Messages::new(io, Role::Server))
 }

@@ -1,0 +1,5 @@
+//! Benchmarks: `make bench`. Every figure is a median of interleaved runs beside its baseline in the same process.
+
+pub mod cpu;
+pub mod link;
+pub mod report;

@@ -1,0 +1,32 @@
+//! `make bench`: measures, prints a table, writes `target/bench/report.json`.
+//! Arguments: names of groups to run (default all), `--runs N` (default 5).
+#![allow(clippy::print_stdout)]
+
+use std::path::Path;
+
+use kantaloupe_tests::bench::{link, report};
+
+// As what ships.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> anyhow::Result<()> {
+    let mut runs = 5;
+    let mut only = vec![];
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "profile-link" => return link::profile(true),
+            "profile-bare" => return link::profile(false),
+            "--runs" => runs = args.next().unwrap_or_default().parse()?,
+            _ => only.push(arg),
+        }
+    }
+    let wanted = |group: &str| only.is_empty() || only.iter().any(|o| o == group);
+    println!("{}", report::head());
+    let mut report = report::Report::default();
+    if wanted("link") {
+        link::run(&mut report, runs)?;
+    }
+    report.write(Path::new("target/bench/report.json"))
+}
