@@ -8,6 +8,7 @@
 //! Knows nothing of Kubernetes, GPUs or users.
 
 pub mod carrier;
+pub mod fair;
 pub mod frame;
 pub mod link;
 pub mod session;

@@ -16,13 +16,14 @@
 mod accept;
 pub mod core;
 mod dial;
+mod pace;
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Wake, Waker},
 };
@@ -39,7 +40,10 @@ pub use accept::{Acceptor, LinkError};
 pub use core::{Config, Dead, Stats};
 pub use dial::{DialError, Dialer, OpenError, open};
 
-use self::core::{AttachError, Core, Event};
+use self::{
+    core::{AttachError, Core, Event},
+    pace::Pace,
+};
 use crate::{
     carrier::BoxCarrier,
     frame::{Frame, MAX_FRAME},
@@ -83,6 +87,8 @@ pub(crate) struct Shared {
     received: AtomicU64,
     /// Asked to end; beside the queue of commands, which may be full.
     close: AtomicBool,
+    /// Largest fair DATA frame; see [`Pace`].
+    frame: AtomicUsize,
     state: watch::Sender<State>,
     commands: mpsc::Sender<Command>,
 }
@@ -91,10 +97,21 @@ pub(crate) struct Shared {
 #[derive(Clone)]
 pub struct Handle(Arc<Shared>);
 
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Handle").field(&self.state()).finish()
+    }
+}
+
 impl Handle {
     /// Whether the link has a carrier, and whether it is over.
     pub fn state(&self) -> State {
         *self.0.state.borrow()
+    }
+
+    /// Largest DATA frame that is fair to other streams on this link now, bytes: small on a slow line that is busy.
+    pub fn fair_frame(&self) -> usize {
+        self.0.frame.load(Relaxed)
     }
 
     /// Ends the link at both ends, now. What was written and not yet sent is lost.
@@ -130,6 +147,7 @@ impl Wake for Both {
 /// A reliable byte stream over successive carriers. Dropping it closes it at both ends.
 pub struct Link {
     core: Core,
+    pace: Pace,
     carrier: Option<BoxCarrier>,
     commands: mpsc::Receiver<Command>,
     timer: Pin<Box<Sleep>>,
@@ -154,10 +172,11 @@ impl Link {
         let both = Arc::new(Both::default());
         let state = State { down_since: None, lost: 0, ended: None };
         let shared =
-            Arc::new(Shared { received: 0.into(), close: false.into(), state: watch::Sender::new(state), commands: sender });
+            Arc::new(Shared { received: 0.into(), close: false.into(), frame: usize::MAX.into(), state: watch::Sender::new(state), commands: sender });
         let peer_window = usize::try_from(peer_window).unwrap_or(usize::MAX);
         Self {
             core: Core::new(config, peer_window, now),
+            pace: Pace::new(now),
             carrier: Some(carrier),
             commands,
             timer: Box::pin(sleep_until(now)),
@@ -275,12 +294,13 @@ impl Link {
         loop {
             let Some(carrier) = &mut self.carrier else { return };
             match carrier.poll_ready(cx) {
-                Poll::Ready(Ok(())) => self.core.set_blocked(false),
+                Poll::Ready(Ok(())) => self.core.limit_unsent(None),
                 Poll::Ready(Err(_)) => return self.lose_carrier(now),
-                Poll::Pending => return self.core.set_blocked(true),
+                Poll::Pending => return self.blocked(),
             }
             let Some(message) = self.core.poll_transmit(now) else { break };
             debug_assert!(message.len() <= MAX_FRAME, "carriers refuse longer messages");
+            self.pace.on_sent(message.len(), now);
             if carrier.start_send(message).is_err() {
                 return self.lose_carrier(now);
             }
@@ -291,9 +311,15 @@ impl Link {
             match carrier.poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.need_flush = false,
                 Poll::Ready(Err(_)) => self.lose_carrier(now),
-                Poll::Pending => self.core.set_blocked(true),
+                Poll::Pending => self.blocked(),
             }
         }
+    }
+
+    fn blocked(&mut self) {
+        self.pace.on_blocked();
+        self.core.limit_unsent(Some(self.pace.unsent()));
+        self.shared.frame.store(self.pace.frame(), Relaxed);
     }
 
     /// Takes one message from the carrier. False: nothing there now.

@@ -15,10 +15,8 @@ use tokio::time::Instant;
 use crate::frame::{Frame, HEADER, MAX_PAYLOAD, data_header};
 
 /// Bytes accepted from the writer but not yet handed to a carrier that takes them at once. Small, so that scheduling
-/// between streams stays in HTTP/2 and does not turn into a queue here.
+/// between streams stays in HTTP/2 and does not turn into a queue here. A blocked carrier lowers it.
 const UNSENT: usize = 256 * 1024;
-/// The same while the carrier is blocked: at 100 Mbit/s these are 2.6 ms that a small request waits behind bulk.
-const UNSENT_BLOCKED: usize = 32 * 1024;
 /// Charged for each frame in a queue, so that many tiny ones cannot exceed the bound in bytes.
 const FRAME_COST: usize = 64;
 /// First allocation of a quiet link; a busy one allocates whole frames.
@@ -151,7 +149,7 @@ pub struct Core {
     // carrier
     generation: u64,
     up: bool,
-    blocked: bool,
+    unsent: usize,
     since: Instant,
     last_heard: Instant,
     ping_sent: Option<Instant>,
@@ -188,7 +186,7 @@ impl Core {
             peer_fin: None,
             generation: 1,
             up: true,
-            blocked: false,
+            unsent: UNSENT,
             since: now,
             last_heard: now,
             ping_sent: None,
@@ -246,10 +244,9 @@ impl Core {
         if self.finished || self.dead.is_some() {
             return 0;
         }
-        let unsent = if self.blocked || !self.up { UNSENT_BLOCKED } else { UNSENT };
         let used = self.replay_bytes() + FRAME_COST * self.frames.len();
         let window = self.config.window.min(self.peer_window);
-        window.saturating_sub(used).min(unsent.saturating_sub(delta(self.end, self.next)))
+        window.saturating_sub(used).min(self.unsent.saturating_sub(delta(self.end, self.next)))
     }
 
     /// Takes what fits. The one copy on the way out: the writer lends its bytes, the replay buffer has to own them.
@@ -360,9 +357,10 @@ impl Core {
             || (pending > 0 && (has_data || self.ack_due.is_some_and(|due| now >= due)))
     }
 
-    /// Tells whether the carrier takes frames at once; it bounds what is accepted from the writer.
-    pub fn set_blocked(&mut self, blocked: bool) {
-        self.blocked = blocked;
+    /// Bounds what is accepted from the writer and not yet taken by the carrier, in bytes; `None` while the carrier takes
+    /// frames at once.
+    pub fn limit_unsent(&mut self, bytes: Option<usize>) {
+        self.unsent = bytes.unwrap_or(UNSENT);
     }
 
     // === carrier, inwards ===
@@ -463,7 +461,8 @@ impl Core {
             }
         }
         self.consumed += n as u64;
-        if n > 0 {
+        // After the peer's FIN everything is acknowledged already, and a due time for nothing would never pass.
+        if n > 0 && delta(self.ack_value(), self.acknowledged) > 0 {
             // The end of the stream is told at once: the peer waits for it to close.
             let due = if self.eof() { now } else { now + self.config.ack_delay };
             self.ack_due = Some(self.ack_due.map_or(due, |d| d.min(due)));
@@ -480,8 +479,10 @@ impl Core {
         self.peer_fin.is_some_and(|fin| fin == self.received)
     }
 
+    /// A peer that has finished needs no more window, so its FIN is acknowledged on receipt: a reader that has stopped
+    /// reading, as HTTP/2 does when it closes, must not hold up the peer's shutdown, least of all at both ends at once.
     fn ack_value(&self) -> u64 {
-        self.consumed + u64::from(self.eof())
+        if self.fin_received() { self.received + 1 } else { self.consumed }
     }
 
     // === carriers come and go ===
@@ -506,7 +507,7 @@ impl Core {
         }
         self.generation = generation;
         self.up = true;
-        self.blocked = false;
+        self.unsent = UNSENT;
         self.first = first;
         (self.pong, self.want_ping, self.ping_sent, self.pinged) = (None, false, None, None);
         self.fin_sent = false;

@@ -275,8 +275,30 @@ fn acknowledgements_wait_for_the_delay_or_enough_bytes() {
 #[test]
 fn a_blocked_carrier_keeps_the_queue_short() {
     let mut core = Core::new(Config::default(), 4 << 20, Instant::now());
-    core.set_blocked(true);
-    assert_eq!(write(&mut core, &[0; 200_000]), UNSENT_BLOCKED);
-    core.set_blocked(false);
-    assert_eq!(write(&mut core, &[0; 1 << 20]), UNSENT - UNSENT_BLOCKED);
+    core.limit_unsent(Some(20_000));
+    assert_eq!(write(&mut core, &[0; 200_000]), 20_000);
+    core.limit_unsent(None);
+    assert_eq!(write(&mut core, &[0; 1 << 20]), UNSENT - 20_000);
+}
+
+#[test]
+fn ends_that_close_at_once_without_reading_do_not_wait_for_each_other() {
+    let mut pair = Pair::new();
+    for end in &mut pair.ends {
+        write(end, b"unread");
+    }
+    pair.settle();
+    for end in &mut pair.ends {
+        end.finish();
+    }
+    pair.settle();
+    for end in &mut pair.ends {
+        assert!(end.fin_acked(), "the FIN is acknowledged although nobody read what came before it");
+        assert!(end.deadline().unwrap() > pair.now, "nothing is due now");
+        let mut got = Vec::new();
+        end.read(100, pair.now, |bytes| got.extend_from_slice(bytes));
+        assert_eq!(got, b"unread");
+        assert!(end.eof());
+        assert!(end.deadline().unwrap() > pair.now, "reading late makes nothing due either");
+    }
 }

@@ -1,0 +1,184 @@
+use super::*;
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "POD_NAME" => Some("agent-0".to_owned()),
+        "POD_NAMESPACE" => Some("kantaloupe-system".to_owned()),
+        _ => None,
+    }
+}
+
+fn findings(text: &str) -> Vec<Finding> {
+    Config::parse(text, env).expect_err("must be refused").0
+}
+
+const PIN: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+#[test]
+fn a_full_file_is_understood() {
+    let text = format!(
+        "controlPlane: {{url: 'https://gw.example.com:8443/prefix/', caPin: '{PIN}'}}
+cluster: {{id: c-1a2b3c4d}}
+enrollment: {{tokenFile: /tmp/token}}
+identity: {{secretName: other}}
+tls: {{caFile: /tmp/ca.pem}}
+access: {{profile: admin}}
+health: {{listen: '127.0.0.1:0'}}
+logging: {{format: text, level: debug}}
+drain: {{timeout: 1500ms}}
+"
+    );
+    let config = Config::parse(&text, env).unwrap();
+    assert_eq!(config.url.as_str(), "https://gw.example.com:8443/prefix");
+    assert_eq!(config.pin.unwrap().to_string(), PIN);
+    assert_eq!(config.cluster_id.as_deref(), Some("c-1a2b3c4d"));
+    assert_eq!(config.token_file, Path::new("/tmp/token"));
+    assert_eq!(config.secret_name, "other");
+    assert_eq!(config.ca_file.as_deref(), Some(Path::new("/tmp/ca.pem")));
+    assert_eq!(config.profile, AccessProfile::Admin);
+    assert_eq!(config.health_listen.port(), 0);
+    assert_eq!(config.log_format, LogFormat::Text);
+    assert_eq!(config.log_level, "debug");
+    assert_eq!(config.drain_timeout, Duration::from_millis(1500));
+    assert_eq!(config.pod_name, "agent-0");
+    assert_eq!(config.pod_namespace, "kantaloupe-system");
+}
+
+#[test]
+fn only_the_url_is_required_and_empty_values_count_as_absent() {
+    let config = Config::parse(
+        "controlPlane: {url: https://gw.example.com, caPin: ''}\ntls: {caFile: ''}\ncluster:\n",
+        env,
+    )
+    .unwrap();
+    assert_eq!(config.pin, None);
+    assert_eq!(config.ca_file, None);
+    assert_eq!(config.cluster_id, None);
+    assert_eq!(
+        config.token_file,
+        Path::new("/var/run/kantaloupe/enrollment/token")
+    );
+    assert_eq!(config.secret_name, "kantaloupe-agent-identity");
+    assert_eq!(config.profile, AccessProfile::Observe);
+    assert_eq!(config.health_listen, "0.0.0.0:9090".parse().unwrap());
+    assert_eq!(config.drain_timeout, Duration::from_secs(45));
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    let error = Config::parse(
+        "controlPlane: {url: 'http://gw', caPin: 'sha256:zz', capin: x}
+cluster: {id: nope}
+access: {profile: root}
+health: {listen: '9090'}
+logging: {format: xml, level: loud}
+drain: {timeout: 45}
+drian: {}
+",
+        |_| None,
+    )
+    .unwrap_err();
+    let places: Vec<&str> = error.0.iter().map(|finding| finding.place.as_str()).collect();
+    assert_eq!(
+        places,
+        [
+            "controlPlane.url",
+            "controlPlane.caPin",
+            "controlPlane.capin",
+            "cluster.id",
+            "access.profile",
+            "health.listen",
+            "logging.format",
+            "logging.level",
+            "drain.timeout",
+            "drian",
+            "env POD_NAME",
+            "env POD_NAMESPACE",
+        ]
+    );
+    let text = error.fault().to_string();
+    for place in places {
+        assert!(text.contains(place), "{place} is missing in: {text}");
+    }
+    assert!(text.contains("KTA-CFG-002"), "{text}");
+}
+
+#[test]
+fn urls() {
+    let url = |text: &str| Config::parse(&format!("controlPlane: {{url: '{text}'}}"), env);
+    for (given, normal) in [
+        ("https://gw.example.com/", "https://gw.example.com/"),
+        ("https://gw.example.com", "https://gw.example.com/"),
+        ("https://GW.example.com:443/a/b//", "https://gw.example.com/a/b"),
+        ("https://[::1]:8443", "https://[::1]:8443/"),
+    ] {
+        assert_eq!(url(given).unwrap().url.as_str(), normal, "{given}");
+    }
+    for given in [
+        "gw.example.com",
+        "http://gw.example.com",
+        "ftp://gw.example.com",
+        "https://",
+        "https://user@gw.example.com",
+        "https://gw.example.com/?a=b",
+        "https://gw.example.com/#a",
+        "https://gw.example.com:99999",
+    ] {
+        assert_eq!(url(given).unwrap_err().0[0].code, Code::CFG_002, "{given}");
+    }
+}
+
+#[test]
+fn durations() {
+    for (text, millis) in [
+        ("0s", Some(0)),
+        ("500ms", Some(500)),
+        ("2m", Some(120_000)),
+        ("1h", Some(3_600_000)),
+    ] {
+        assert_eq!(parse_duration(text).ok().map(|d| d.as_millis()), millis, "{text}");
+    }
+    for text in [
+        "",
+        "45",
+        "s",
+        "-1s",
+        "1.5s",
+        "2h",
+        "99999999999999999999s",
+        "18446744073709551615h",
+        "1 s",
+    ] {
+        assert!(parse_duration(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn broken_files() {
+    for (text, problem) in [
+        ("a: [", "not valid YAML"),
+        ("- a", "expected keys"),
+        ("controlPlane: https://gw", "expected a section"),
+        ("controlPlane: {url: [a]}", "expected a single value"),
+        ("controlPlane: {url: https://a, url: https://b}", "not valid YAML"),
+        ("1: 2\ncontrolPlane: {url: https://a}", "unknown key"),
+    ] {
+        let all = findings(text);
+        assert!(all[0].problem.contains(problem), "{text}: {all:?}");
+    }
+}
+
+#[test]
+fn a_missing_and_an_oversized_file_are_findings_not_panics() {
+    let missing = Config::load(Path::new("/nonexistent/agent.yaml")).unwrap_err();
+    assert_eq!(missing.0[0].code, Code::CFG_001);
+    assert!(missing.0[0].problem.contains("cannot be read"));
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![b'#'; 300 * 1024]).unwrap();
+    assert!(
+        Config::load(file.path()).unwrap_err().0[0]
+            .problem
+            .contains("at most")
+    );
+}

@@ -1,0 +1,121 @@
+//! A mapping of the configuration file that is consumed key by key, so that what is left over is unknown.
+
+use serde_yaml_ng::{Mapping, Value};
+
+use kantaloupe_checks::Code;
+
+use super::{Finding, Invalid};
+
+/// One mapping of the file with the dotted path that leads to it.
+pub(super) struct Section {
+    path: String,
+    values: Mapping,
+}
+
+impl Section {
+    pub(super) fn root(text: &str, findings: &mut Vec<Finding>) -> Self {
+        let values = match serde_yaml_ng::from_str(text) {
+            Ok(Value::Mapping(values)) => values,
+            Ok(Value::Null) => Mapping::new(),
+            Ok(_) => {
+                findings.push(finding("file", "expected keys and values, found something else"));
+                Mapping::new()
+            }
+            Err(error) => {
+                findings.push(finding("file", format!("is not valid YAML: {error}")));
+                Mapping::new()
+            }
+        };
+        Self {
+            path: String::new(),
+            values,
+        }
+    }
+
+    /// Takes a nested section; an absent or empty one is the same as one without keys.
+    pub(super) fn section(&mut self, key: &str, findings: &mut Vec<Finding>) -> Self {
+        let path = self.place(key);
+        let values = match self.values.remove(key) {
+            Some(Value::Mapping(values)) => values,
+            None | Some(Value::Null) => Mapping::new(),
+            Some(_) => {
+                findings.push(finding(&path, "expected a section with keys"));
+                Mapping::new()
+            }
+        };
+        Self { path, values }
+    }
+
+    /// Takes a value that may be absent; null and "" count as absent, since that is what Helm renders for unset values.
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &str,
+        findings: &mut Vec<Finding>,
+        parse: impl FnOnce(&str) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        let place = self.place(key);
+        let text = match self.values.remove(key) {
+            None | Some(Value::Null) => return None,
+            Some(Value::String(text)) => text,
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Bool(flag)) => flag.to_string(),
+            Some(_) => {
+                findings.push(finding(&place, "expected a single value"));
+                return None;
+            }
+        };
+        let text = text.trim();
+        if text.is_empty() {
+            return None;
+        }
+        match parse(text) {
+            Ok(value) => Some(value),
+            Err(Invalid { code, problem }) => {
+                findings.push(Finding { code, place, problem });
+                None
+            }
+        }
+    }
+
+    /// Takes a value that must be there.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &str,
+        findings: &mut Vec<Finding>,
+        parse: impl FnOnce(&str) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        let before = findings.len();
+        let value = self.optional(key, findings, parse);
+        if value.is_none() && findings.len() == before {
+            findings.push(finding(&self.place(key), "is required"));
+        }
+        value
+    }
+
+    /// Reports every key that nothing took.
+    pub(super) fn finish(self, findings: &mut Vec<Finding>) {
+        for key in self.values.keys() {
+            let key = key.as_str().map_or_else(|| format!("{key:?}"), str::to_owned);
+            findings.push(finding(
+                &self.place(&key),
+                "is an unknown key; check its spelling and its section",
+            ));
+        }
+    }
+
+    fn place(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+}
+
+fn finding(place: &str, problem: impl Into<String>) -> Finding {
+    Finding {
+        code: Code::CFG_001,
+        place: place.to_owned(),
+        problem: problem.into(),
+    }
+}

@@ -1,0 +1,42 @@
+//! The registry that collects the metrics of all parts, each of which defines its own families.
+
+use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
+
+use crate::{connect::TunnelMetrics, proxy::ProxyMetrics};
+
+/// Content type of [`Metrics::encode`].
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of the agent.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) tunnel: TunnelMetrics,
+    pub(crate) proxy: ProxyMetrics,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("kantaloupe_agent");
+        registry.register(
+            "build",
+            "Version of the agent",
+            Info::new([("version", crate::VERSION)]),
+        );
+        let tunnel = TunnelMetrics::register(&mut registry);
+        let proxy = ProxyMetrics::register(&mut registry);
+        Self {
+            registry,
+            tunnel,
+            proxy,
+        }
+    }
+
+    /// All metrics in OpenMetrics text format.
+    pub(crate) fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _infallible = encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,316 @@
+//! As much of a gateway as an agent needs: enrolment, challenge, tunnel; and both sessions for the test to use.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use kantaloupe_proto::{
+    agent_api::{CHALLENGE_PATH, ENROLL_PATH, TUNNEL_PATH},
+    assertion::{Claims, SessionKind, Unverified},
+    pb::{DrainRequest, HelloRequest, HelloResponse, agent_service_client::AgentServiceClient},
+    token::{Token, TokenKind},
+};
+use kantaloupe_tunnel::{
+    carrier::websocket,
+    link::{self, Acceptor},
+    session::{self, Body, Client, Kind, ORIGIN},
+};
+use parking_lot::Mutex;
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinSet,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Certificate, TlsServer, handler, json as answer, problem, soon};
+
+/// What the gateway knows and how it misbehaves.
+#[derive(Default)]
+pub(crate) struct State {
+    /// The public key of each enrolment, in order.
+    pub(crate) keys: Vec<[u8; 32]>,
+    /// Ids of the tokens that were used, in order.
+    pub(crate) tokens: Vec<String>,
+    /// Loses the answers of so many enrolments.
+    pub(crate) lose_answers: usize,
+    /// Status, code and detail of the answer to an enrolment.
+    pub(crate) refuse_enrolment: Option<(u16, &'static str, &'static str)>,
+    /// The same for tunnels, for keys that this says yes to.
+    pub(crate) refuse_tunnel: Option<(u16, &'static str, &'static str)>,
+    pub(crate) refuse_key: Option<String>,
+    /// Tunnel requests, refused ones included.
+    pub(crate) attempts: usize,
+    /// The `Authorization` header of each.
+    pub(crate) authorizations: Vec<String>,
+}
+
+/// One session of an agent.
+pub(crate) struct Session {
+    pub(crate) claims: Claims,
+    pub(crate) client: Client,
+}
+
+/// Both sessions of a tunnel.
+pub(crate) struct Tunnel {
+    pub(crate) id: String,
+    pub(crate) claims: Claims,
+    pub(crate) control: Client,
+    pub(crate) data: Client,
+}
+
+impl Tunnel {
+    pub(crate) async fn hello(&self) -> HelloResponse {
+        let mut client = AgentServiceClient::with_origin(self.control.grpc(), ORIGIN.parse().unwrap());
+        let hello = HelloRequest {
+            gateway_version: "0.0.0".to_owned(),
+            protocol_version: 1,
+        };
+        soon(client.hello(hello)).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn ask_to_drain(&self) {
+        let mut client = AgentServiceClient::with_origin(self.control.grpc(), ORIGIN.parse().unwrap());
+        let drain = DrainRequest {
+            reason: "test".to_owned(),
+            reconnect_after_ms: 1,
+        };
+        soon(client.drain(drain)).await.unwrap();
+    }
+
+    /// `GET` as alice, an operator.
+    pub(crate) async fn get(&self, path: &str) -> Response<Incoming> {
+        soon(self.try_get(path)).await.unwrap()
+    }
+
+    pub(crate) async fn try_get(&self, path: &str) -> Result<Response<Incoming>, session::Error> {
+        let request = Request::get(format!("{ORIGIN}/kubernetes{path}"))
+            .header("kantaloupe-user", "alice")
+            .header("kantaloupe-role", "operator")
+            .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
+            .unwrap();
+        self.data.request(request).await
+    }
+}
+
+/// Forwards TCP connections and can cut them all, without a word to either end.
+struct Relay {
+    address: SocketAddr,
+    connections: Arc<Mutex<JoinSet<()>>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Relay {
+    async fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections: Arc<Mutex<JoinSet<()>>> = Arc::default();
+        let shared = Arc::clone(&connections);
+        let task = tokio::spawn(async move {
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                shared.lock().spawn(async move {
+                    let mut far = TcpStream::connect(target).await.unwrap();
+                    let _cut = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        Self {
+            address,
+            connections,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+}
+
+/// The gateway.
+pub(crate) struct Gateway {
+    /// Where agents reach it.
+    pub(crate) address: SocketAddr,
+    relay: Relay,
+    acceptor: Arc<Mutex<Acceptor>>,
+    _server: TlsServer,
+    pub(crate) state: Arc<Mutex<State>>,
+    pub(crate) certificate: Certificate,
+    sessions: mpsc::Receiver<Session>,
+    waiting: Vec<Session>,
+}
+
+impl Gateway {
+    pub(crate) async fn start() -> Self {
+        super::install_provider();
+        let certificate = Certificate::new("localhost");
+        let state: Arc<Mutex<State>> = Arc::default();
+        let (sender, sessions) = mpsc::channel(64);
+        let acceptor = Arc::new(Mutex::new(Acceptor::new(link::Config::default())));
+        let shared = Shared {
+            state: Arc::clone(&state),
+            acceptor: Arc::clone(&acceptor),
+            sender,
+        };
+        let server = TlsServer::start(
+            &certificate,
+            handler(move |request| respond(shared.clone(), request)),
+        )
+        .await;
+        let relay = Relay::start(server.address).await;
+        Self {
+            address: relay.address,
+            relay,
+            acceptor,
+            _server: server,
+            state,
+            certificate,
+            sessions,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Cuts every connection.
+    pub(crate) fn cut(&self) {
+        self.relay.connections.lock().abort_all();
+    }
+
+    /// Cuts every connection and knows no link any more, as after SIGKILL and a start.
+    pub(crate) fn restart(&self) {
+        *self.acceptor.lock() = Acceptor::new(link::Config::default());
+        self.cut();
+    }
+
+    /// The next tunnel, whole.
+    pub(crate) async fn tunnel(&mut self) -> Tunnel {
+        loop {
+            let session = soon(self.sessions.recv()).await.unwrap();
+            let id = session.claims.tunnel_id.clone();
+            let other = self
+                .waiting
+                .iter()
+                .position(|waiting| waiting.claims.tunnel_id == id);
+            let Some(other) = other else {
+                self.waiting.push(session);
+                continue;
+            };
+            let other = self.waiting.remove(other);
+            let (control, data) = match session.claims.session {
+                SessionKind::Control => (session.client, other.client.clone()),
+                SessionKind::Data => (other.client.clone(), session.client),
+            };
+            return Tunnel {
+                id,
+                claims: other.claims,
+                control,
+                data,
+            };
+        }
+    }
+}
+
+/// A new enrolment token and its text.
+pub(crate) fn token() -> (Token, String) {
+    let token = Token::generate(TokenKind::Enrollment);
+    let text = token.reveal().expose_secret().to_owned();
+    (token, text)
+}
+
+/// The public half of the key in a Secret of the fake API server.
+pub(crate) fn public_key(secret: &Value) -> [u8; 32] {
+    use aws_lc_rs::signature::KeyPair;
+
+    let pkcs8 = STANDARD
+        .decode(secret["data"]["private-key"].as_str().unwrap())
+        .unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).unwrap();
+    pair.public_key().as_ref().try_into().unwrap()
+}
+
+#[derive(Clone)]
+struct Shared {
+    state: Arc<Mutex<State>>,
+    acceptor: Arc<Mutex<Acceptor>>,
+    sender: mpsc::Sender<Session>,
+}
+
+async fn respond(shared: Shared, request: Request<Incoming>) -> Response<Body> {
+    match request.uri().path() {
+        ENROLL_PATH => enroll(&shared, request).await,
+        CHALLENGE_PATH => answer(200, &json!({"nonce": "nonce-1", "time": 0, "protocolVersion": 1})),
+        TUNNEL_PATH => tunnel(shared, request),
+        _ => Response::builder()
+            .status(404)
+            .body(super::full("<html>nothing here</html>"))
+            .unwrap(),
+    }
+}
+
+async fn enroll(shared: &Shared, request: Request<Incoming>) -> Response<Body> {
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let token = Token::parse(TokenKind::Enrollment, body["token"].as_str().unwrap()).unwrap();
+    let key = STANDARD
+        .decode(body["publicKey"].as_str().unwrap())
+        .unwrap()
+        .try_into()
+        .unwrap();
+    let mut state = shared.state.lock();
+    state.keys.push(key);
+    state.tokens.push(token.id);
+    if let Some((status, code, detail)) = state.refuse_enrolment {
+        return problem(status, code, detail);
+    }
+    if state.lose_answers > 0 {
+        state.lose_answers -= 1;
+        return Response::builder()
+            .status(502)
+            .body(super::full("<html>bad gateway</html>"))
+            .unwrap();
+    }
+    let key_id = format!("k-{}", state.keys.len());
+    answer(
+        200,
+        &json!({"clusterId": "c-1a2b3c4d", "clusterName": "prod", "keyId": key_id, "audience": "test-gateway"}),
+    )
+}
+
+fn tunnel(shared: Shared, mut request: Request<Incoming>) -> Response<Body> {
+    let header = request.headers()["authorization"].to_str().unwrap();
+    let unverified = Unverified::parse(header).unwrap();
+    let claims = {
+        let mut state = shared.state.lock();
+        state.attempts += 1;
+        state.authorizations.push(header.to_owned());
+        let key = *state.keys.last().unwrap();
+        let key_id = unverified.key_id().to_owned();
+        if let Some((status, code, detail)) = state.refuse_tunnel
+            && state.refuse_key.as_ref().is_none_or(|refused| *refused == key_id)
+        {
+            return problem(status, code, detail);
+        }
+        unverified.verify(&key).unwrap()
+    };
+    let response = websocket::server_response(&request).unwrap();
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(io) = upgrade.await else { return };
+        let carrier = websocket::server(TokioIo::new(io));
+        let principal = format!("{}/{:?}", claims.tunnel_id, claims.session);
+        let acceptor = shared.acceptor.lock().clone();
+        let Ok(Some(link)) = acceptor.accept(carrier, &principal).await else {
+            return;
+        };
+        let kind = match claims.session {
+            SessionKind::Control => Kind::Control,
+            SessionKind::Data => Kind::Data,
+        };
+        let Ok(client) = Client::handshake(link, kind).await else {
+            return;
+        };
+        let _test_ended = shared.sender.send(Session { claims, client }).await;
+    });
+    response.map(|()| super::full(""))
+}
