@@ -1,0 +1,98 @@
+//! The command line: what it says, and what it answers.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, error::ErrorKind};
+use kantaloupe_checks::{Code, Fault, Lang};
+
+use crate::{
+    config::ServeArgs,
+    start::{EX_USAGE, StartError},
+};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kantaloupe-gateway",
+    version,
+    about = "Accepts Kantaloupe agents and routes users to their clusters"
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Subcommands of the binary.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway until SIGTERM.
+    Serve(Box<ServeArgs>),
+    /// Explain a check code such as KTA-SRV-007.
+    Explain {
+        /// The code.
+        code: String,
+        /// Language of the text: en or zh.
+        #[arg(long, default_value = "en")]
+        lang: String,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// Reads the process's arguments. An error is printed; its exit status comes back, which for `--help` is success.
+pub fn parse() -> Result<Command, ExitCode> {
+    let error = match Cli::try_parse() {
+        Ok(cli) => return Ok(cli.command),
+        Err(error) => error,
+    };
+    let help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let _ = error.print();
+    if help {
+        return Err(ExitCode::SUCCESS);
+    }
+    let fault = Fault::new(Code::CFG_001, "The command line cannot be used");
+    Err(refuse(&StartError {
+        fault,
+        exit_code: EX_USAGE,
+    }))
+}
+
+/// Prints what is known of a check code.
+pub fn explain(code: &str, lang: &str) -> ExitCode {
+    let (code, lang) = match (code.parse::<Code>(), lang.parse::<Lang>()) {
+        (Ok(code), Ok(lang)) => (code, lang),
+        (Err(error), _) => return fail(&format!("{code}: {error}")),
+        (_, Err(error)) => return fail(&format!("{lang}: {error}")),
+    };
+    let check = kantaloupe_checks::get(code);
+    say(&format!(
+        "{code}  {}\n\n{}\n\n{}",
+        check.title.get(lang),
+        check.cause.get(lang),
+        check.remedy.get(lang)
+    ))
+}
+
+/// Prints why the gateway does not start.
+pub fn refuse(error: &StartError) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{error}");
+    ExitCode::from(error.exit_code)
+}
+
+/// Prints an error that has no code.
+pub fn fail(text: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{text}");
+    ExitCode::FAILURE
+}
+
+/// Prints an answer.
+pub fn say(text: &str) -> ExitCode {
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

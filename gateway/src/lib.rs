@@ -1,0 +1,35 @@
+//! The cloud end of Kantaloupe: accepts agents, and takes users' requests to their clusters.
+//!
+//! ```text
+//!   users ── TLS ──> listener ─> route ─┬─> proxy ──> registry ──> tunnel ──> agent
+//!                                       ├─> api ────> clusters ──> store, directory
+//!   agents ── TLS ─────────────────────>┴─> agents ─> tunnels in the registry
+//! ```
+
+mod admin;
+mod agents;
+mod api;
+pub mod app;
+mod auth;
+mod body;
+pub mod cli;
+mod clusters;
+pub mod config;
+mod directory;
+mod files;
+mod ids;
+mod io;
+mod journal;
+mod listener;
+pub mod logging;
+mod metrics;
+mod problem;
+mod proxy;
+mod registry;
+mod route;
+mod start;
+mod state;
+mod status;
+mod store;
+mod streams;
+mod tls;

@@ -1,0 +1,34 @@
+//! The log: structured, on standard error.
+
+use std::io;
+
+use tracing::Level;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::config::LogFormat;
+
+/// Starts logging. Only the first call in a process counts.
+pub fn init(format: LogFormat, level: Level) {
+    // What other crates say below warnings is for their authors, and some of it shows headers.
+    let filter = Targets::new()
+        .with_default(level.min(Level::WARN))
+        .with_target("kantaloupe_gateway", level)
+        .with_target("kantaloupe_tunnel", level);
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match format {
+        LogFormat::Json => registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(io::stderr),
+            )
+            .try_init(),
+        LogFormat::Text => registry
+            .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
+            .try_init(),
+    };
+    if started.is_err() {
+        tracing::debug!("logging runs already");
+    }
+}

@@ -1,0 +1,67 @@
+//! `kantaloupe-gateway`: see `kantaloupe-gateway serve --help`.
+
+use std::process::ExitCode;
+
+use kantaloupe_gateway::{
+    app::Gateway,
+    cli::{self, Command},
+    config::{Config, ServeArgs},
+    logging,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+// The system's allocator keeps freed memory of thousands of connections in per-thread arenas.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match cli::parse() {
+        Ok(Command::Serve(args)) => serve(*args),
+        Ok(Command::Explain { code, lang }) => cli::explain(&code, &lang),
+        Ok(Command::Version) => cli::say(concat!("kantaloupe-gateway ", env!("CARGO_PKG_VERSION"))),
+        Err(status) => status,
+    }
+}
+
+fn serve(args: ServeArgs) -> ExitCode {
+    let config = match Config::try_from(args) {
+        Ok(config) => config,
+        Err(errors) => return cli::refuse(&errors.into()),
+    };
+    logging::init(config.log_format, config.log_level);
+    config.log();
+    // Fails only if a provider is installed already, which then is the same one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(config)),
+        Err(error) => cli::fail(&format!("The runtime did not start: {error}")),
+    }
+}
+
+async fn run(config: Config) -> ExitCode {
+    let mut stop = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            return cli::fail(&format!("Signals cannot be received: {error}"));
+        }
+    };
+    let gateway = match Gateway::start(config).await {
+        Ok(gateway) => gateway,
+        Err(error) => return cli::refuse(&error),
+    };
+    told(&mut stop).await;
+    tracing::info!("stopping");
+    tokio::select! {
+        () = gateway.shutdown() => {}
+        () = told(&mut stop) => tracing::warn!("told again: stopped before open streams have ended"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Waits for SIGTERM or SIGINT.
+async fn told((terminate, interrupt): &mut (Signal, Signal)) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,173 @@
+//! What the gateway counts.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// How a user's request to a cluster ended, as far as its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Outcome {
+    /// The cluster answered 1xx, 2xx or 3xx.
+    Ok,
+    /// The cluster answered 4xx.
+    ClientError,
+    /// The cluster answered 5xx.
+    ServerError,
+    /// No valid token.
+    Unauthorized,
+    /// Impersonation, path or method.
+    Refused,
+    /// No such cluster.
+    NotFound,
+    /// No tunnel.
+    Offline,
+    /// Too many streams.
+    Limited,
+    /// The tunnel broke before the answer.
+    Broken,
+}
+
+/// How an attempt of an agent ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Attempt {
+    Accepted,
+    Refused,
+    Limited,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabel {
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct AttemptLabel {
+    pub(crate) outcome: Attempt,
+}
+
+/// The families.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    pub(crate) requests: Family<OutcomeLabel, Counter>,
+    pub(crate) response_head_seconds: Histogram,
+    pub(crate) streams: Gauge,
+    pub(crate) upgrades: Counter,
+    pub(crate) tunnels: Gauge,
+    pub(crate) tunnel_failures: Counter,
+    pub(crate) agent_connects: Family<AttemptLabel, Counter>,
+    pub(crate) enrollments: Family<AttemptLabel, Counter>,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_refused: Counter,
+    pub(crate) tls_failures: Counter,
+    pub(crate) store_failures: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            // From a loopback answer to a slow list over a slow link.
+            response_head_seconds: Histogram::new([
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+            ]),
+            streams: Gauge::default(),
+            upgrades: Counter::default(),
+            tunnels: Gauge::default(),
+            tunnel_failures: Counter::default(),
+            agent_connects: Family::default(),
+            enrollments: Family::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            tls_failures: Counter::default(),
+            store_failures: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Puts every family into a registry.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let r = registry.sub_registry_with_prefix("kantaloupe_gateway");
+        r.register(
+            "requests",
+            "Users' requests to clusters, by outcome",
+            self.requests.clone(),
+        );
+        r.register(
+            "response_head_seconds",
+            "Time from a user's request to the head of the cluster's answer",
+            self.response_head_seconds.clone(),
+        );
+        r.register(
+            "streams",
+            "Users' requests and upgraded streams that are open",
+            self.streams.clone(),
+        );
+        r.register(
+            "upgrades",
+            "Upgraded streams opened (exec, attach, port-forward)",
+            self.upgrades.clone(),
+        );
+        r.register("tunnels", "Tunnels that are ready", self.tunnels.clone());
+        r.register(
+            "tunnel_failures",
+            "Tunnels that never got ready",
+            self.tunnel_failures.clone(),
+        );
+        r.register(
+            "agent_connects",
+            "Agents' upgrade requests, by outcome",
+            self.agent_connects.clone(),
+        );
+        r.register(
+            "enrollments",
+            "Enrolment requests, by outcome",
+            self.enrollments.clone(),
+        );
+        r.register(
+            "connections",
+            "TLS connections that speak HTTP",
+            self.connections.clone(),
+        );
+        r.register(
+            "connections_refused",
+            "Connections refused because there are too many",
+            self.connections_refused.clone(),
+        );
+        r.register(
+            "tls_failures",
+            "TLS handshakes that failed",
+            self.tls_failures.clone(),
+        );
+        r.register(
+            "store_failures",
+            "Operations of the store that failed",
+            self.store_failures.clone(),
+        );
+    }
+
+    /// Counts a request.
+    pub(crate) fn request(&self, outcome: Outcome) {
+        self.requests.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+}
+
+/// Adds one to a gauge for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct InFlight(Gauge);
+
+impl InFlight {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

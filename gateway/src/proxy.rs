@@ -1,0 +1,329 @@
+//! `/clusters/{cluster}/kubernetes/...`: a user's request goes to the cluster's agent, its answer comes back.
+//!
+//! Bodies stream both ways without a copy of ours; whoever hangs up resets the stream in the tunnel.
+
+mod cluster_body;
+mod upgrade;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header, uri::PathAndQuery};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use kantaloupe_checks::Code;
+use kantaloupe_proto::{headers, request};
+use kantaloupe_tunnel::session::{self, ORIGIN};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+pub(crate) use self::cluster_body::ClusterBody;
+use crate::{
+    agents::Tunnel,
+    app::App,
+    auth::{AuthError, Identity},
+    body::Body,
+    directory::{Cluster, MAX_STREAMS},
+    metrics::{InFlight, Outcome},
+    problem::{ApiError, sentence},
+    state::State,
+    status::Refusal,
+    streams::{Entry, Origin},
+};
+
+/// What stands before the cluster's name in a path.
+pub(crate) const PREFIX: &str = "/clusters/";
+
+/// How long a link may have been without a connection and still get new requests: most come back within a second, and
+/// a request that waits is better than one that fails. Beyond it the user is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a stream to a cluster holds while it is open, and what ends it.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    cluster: Arc<Cluster>,
+    /// Also keeps the token in memory, so that deleting it finds this stream.
+    identity: Arc<Identity>,
+    _permit: OwnedSemaphorePermit,
+    _in_flight: InFlight,
+    _entry: Entry,
+}
+
+impl Lease {
+    /// Whether the cluster or the user's token is revoked.
+    fn is_revoked(&self) -> bool {
+        self.cluster.cut.is_cancelled() || self.identity.revoked.is_cancelled()
+    }
+
+    /// Waits until the cluster or the user's token is revoked.
+    fn revoked(&self) -> impl Future<Output = ()> + Send + 'static {
+        let cluster = self.cluster.cut.clone().cancelled_owned();
+        let token = self.identity.revoked.clone().cancelled_owned();
+        async move {
+            tokio::select! {
+                biased;
+                () = cluster => {}
+                () = token => {}
+            }
+        }
+    }
+}
+
+/// Answers a request whose path begins with [`PREFIX`].
+pub(crate) async fn serve(app: &Arc<App>, origin: &Origin, request: Request<Incoming>) -> Response<Body> {
+    let start = Instant::now();
+    match forward(app, origin, request).await {
+        Ok(response) => {
+            let outcome = match response.status().as_u16() {
+                ..400 => Outcome::Ok,
+                400..500 => Outcome::ClientError,
+                _ => Outcome::ServerError,
+            };
+            app.metrics.request(outcome);
+            app.metrics
+                .response_head_seconds
+                .observe(start.elapsed().as_secs_f64());
+            response
+        }
+        Err((outcome, refusal)) => {
+            app.metrics.request(outcome);
+            refusal.into_response()
+        }
+    }
+}
+
+type Refused = (Outcome, Refusal);
+
+async fn forward(
+    app: &Arc<App>,
+    origin: &Origin,
+    mut user: Request<Incoming>,
+) -> Result<Response<Body>, Refused> {
+    let identity = match app.auth.authenticate(user.headers(), App::now()).await {
+        Ok(identity) => identity,
+        Err(AuthError::Store(error)) => {
+            return Err((
+                Outcome::ServerError,
+                Refusal::internal(&ApiError::from(error).fault),
+            ));
+        }
+        Err(error) => return Err((Outcome::Unauthorized, Refusal::unauthorized(sentence(&error)))),
+    };
+    let (name, path) = split(user.uri().path()).ok_or_else(|| {
+        (
+            Outcome::NotFound,
+            Refusal::not_found("the path is not /clusters/NAME/kubernetes/..."),
+        )
+    })?;
+    let cluster = app.directory.find(name).ok_or_else(|| {
+        (
+            Outcome::NotFound,
+            Refusal::not_found(format_args!("there is no cluster {name:?}")),
+        )
+    })?;
+    if headers::has_impersonation(user.headers()) {
+        let what =
+            "impersonation is not allowed through the gateway: it acts as the user whose token was sent";
+        return Err((Outcome::Refused, Refusal::forbidden(Code::SRV_002, what)));
+    }
+    let info = request::parse(user.method(), path, user.uri().query())
+        .map_err(|e| (Outcome::Refused, Refusal::bad_request(e)))?;
+    let target = target(path, user.uri().query()).ok_or_else(|| {
+        (
+            Outcome::Refused,
+            Refusal::bad_request("the path or query is not valid in a URI"),
+        )
+    })?;
+
+    let tunnel = pick(&cluster).ok_or_else(|| offline(&cluster))?;
+    let permit = Arc::clone(&cluster.streams).try_acquire_owned().map_err(|_| {
+        let what = format!(
+            "cluster {} has {MAX_STREAMS} streams open, which is the limit",
+            cluster.name
+        );
+        (Outcome::Limited, Refusal::too_many(what))
+    })?;
+    let request_id = uuid::Uuid::now_v7();
+    tracing::debug!(
+        user = %identity.user_name, cluster = %cluster.id, verb = %info.verb, resource = %info.resource,
+        subresource = %info.subresource, namespace = %info.namespace, %request_id, peer = %origin.peer, "request"
+    );
+    let lease = Lease {
+        _entry: origin.streams.add(&cluster, &identity),
+        _in_flight: InFlight::new(&app.metrics.streams),
+        _permit: permit,
+        cluster: Arc::clone(&cluster),
+        identity: Arc::clone(&identity),
+    };
+    let mut request_id_buffer = [0; uuid::fmt::Hyphenated::LENGTH];
+    let request_id = &*request_id.hyphenated().encode_lower(&mut request_id_buffer);
+    if kantaloupe_tunnel::upgrade::is_upgrade(&user) {
+        return upgrade::forward(app, &cluster, &tunnel, lease, user, target, |headers| {
+            own_headers(headers, &identity, request_id);
+        })
+        .await;
+    }
+    own_headers(user.headers_mut(), &identity, request_id);
+    let response = send(&cluster, &tunnel, &lease, to_agent(user, target)).await?;
+    Ok(answer(response, lease))
+}
+
+/// Cluster and API server's path of `/clusters/{cluster}/kubernetes{path}`.
+fn split(path: &str) -> Option<(&str, &str)> {
+    let (name, rest) = path.strip_prefix(PREFIX)?.split_once('/')?;
+    let path = rest.strip_prefix("kubernetes")?;
+    match path {
+        "" => Some((name, "/")),
+        _ if path.starts_with('/') => Some((name, path)),
+        _ => None,
+    }
+}
+
+/// What the agent is asked for, as sent by the user: no decoding, no encoding.
+fn target(path: &str, query: Option<&str>) -> Option<PathAndQuery> {
+    let mut text = String::with_capacity(
+        headers::KUBERNETES_PREFIX.len() + path.len() + query.map_or(0, |q| q.len() + 1),
+    );
+    text.push_str(headers::KUBERNETES_PREFIX);
+    text.push_str(path);
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    PathAndQuery::from_maybe_shared(Bytes::from(text)).ok()
+}
+
+/// Takes out what a user must not say, and says who the user is.
+fn own_headers(headers: &mut HeaderMap, identity: &Identity, request_id: &str) {
+    headers::strip_untrusted(headers);
+    // Answered here already: reading the body sends 100 Continue.
+    headers.remove(header::EXPECT);
+    headers.remove(header::HOST);
+    headers.insert(headers::USER, identity.user_header.clone());
+    headers.insert(headers::ROLE, identity.role_header.clone());
+    headers.insert(
+        headers::REQUEST_ID,
+        HeaderValue::from_str(request_id).expect("a UUID is a valid header"),
+    );
+}
+
+fn to_agent(user: Request<Incoming>, target: PathAndQuery) -> Request<session::Body> {
+    let (head, body) = user.into_parts();
+    let body = if body.is_end_stream() {
+        Empty::new().map_err(|never| match never {}).boxed_unsync()
+    } else {
+        body.map_err(Into::into).boxed_unsync()
+    };
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method;
+    *request.headers_mut() = head.headers;
+    *request.uri_mut() = agent_uri(target);
+    request
+}
+
+fn agent_uri(target: PathAndQuery) -> Uri {
+    let mut parts = Uri::from_static(ORIGIN).into_parts();
+    parts.path_and_query = Some(target);
+    Uri::from_parts(parts).expect("scheme, authority and path make a URI")
+}
+
+/// The newest tunnel with a connection; or the newest that lost it a moment ago.
+fn pick(cluster: &Cluster) -> Option<Arc<Tunnel>> {
+    if cluster.is_cut() {
+        return None;
+    }
+    let up = |tunnel: &Arc<Tunnel>| tunnel.data().down_since().is_none() && !tunnel.data().is_closed();
+    let soon = |tunnel: &Arc<Tunnel>| {
+        tunnel
+            .data()
+            .down_since()
+            .is_some_and(|since| since.elapsed() < PATIENCE)
+            && !tunnel.data().is_closed()
+    };
+    cluster
+        .tunnels
+        .newest(up)
+        .or_else(|| cluster.tunnels.newest(soon))
+}
+
+fn offline(cluster: &Cluster) -> Refused {
+    let view = cluster.view(App::now());
+    let since = App::rfc3339(view.since);
+    let name = &cluster.name;
+    let what = match view.state {
+        State::Pending => format!("cluster {name} has never been connected: its agent has not enrolled"),
+        State::Connecting => format!("cluster {name} enrolled at {since} and has not connected yet"),
+        State::Revoked => format!("cluster {name} was revoked at {since}"),
+        State::Reconnecting => format!("cluster {name} lost its connection at {since} and is reconnecting"),
+        // Connected by now: a tunnel came between the two looks.
+        State::Offline | State::Connected => format!("cluster {name} is offline since {since}"),
+    };
+    (Outcome::Offline, Refusal::unavailable(what))
+}
+
+/// Sends a request and waits for the head of the answer, or for what makes it pointless.
+async fn send(
+    cluster: &Cluster,
+    tunnel: &Tunnel,
+    lease: &Lease,
+    request: Request<session::Body>,
+) -> Result<Response<Incoming>, Refused> {
+    let result = tokio::select! {
+        biased;
+        () = lease.revoked() => return Err(cut(cluster)),
+        result = tunnel.data().request(request) => result,
+    };
+    result.map_err(|error| {
+        tracing::debug!(cluster = %cluster.id, tunnel = %tunnel.id, %error, "no answer");
+        let what = format!(
+            "the connection to cluster {} broke before it answered",
+            cluster.name
+        );
+        (Outcome::Broken, Refusal::unavailable(what))
+    })
+}
+
+fn cut(cluster: &Cluster) -> Refused {
+    let what = format!(
+        "access to cluster {} was revoked during the request",
+        cluster.name
+    );
+    (Outcome::Offline, Refusal::forbidden(Code::SRV_002, what))
+}
+
+/// The cluster's answer for the user.
+fn answer(response: Response<Incoming>, lease: Lease) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    headers::strip_hop_by_hop(&mut head.headers);
+    head.version = http::Version::default();
+    Response::from_parts(head, Body::Cluster(ClusterBody::new(body, lease)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_split_and_passed_on_as_sent() {
+        assert_eq!(
+            split("/clusters/prod/kubernetes/api/v1"),
+            Some(("prod", "/api/v1"))
+        );
+        assert_eq!(split("/clusters/prod/kubernetes"), Some(("prod", "/")));
+        assert_eq!(split("/clusters/prod/kubernetes/"), Some(("prod", "/")));
+        for wrong in [
+            "/clusters/prod",
+            "/clusters/prod/kubernetesx",
+            "/clusters/prod/prometheus/api",
+            "/clusters/",
+        ] {
+            assert_eq!(split(wrong), None, "{wrong}");
+        }
+        let target = target("/api/v1/namespaces/a%20b", Some("watch=1&x=%2F")).unwrap();
+        assert_eq!(target, "/kubernetes/api/v1/namespaces/a%20b?watch=1&x=%2F");
+        assert_eq!(
+            agent_uri(target).to_string(),
+            "http://agent/kubernetes/api/v1/namespaces/a%20b?watch=1&x=%2F"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! Upgrades (exec, attach, port-forward; WebSocket and SPDY alike): the bytes after the 101 are none of our business.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, Request, Response, StatusCode, header, uri::PathAndQuery};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{
+    body::Incoming,
+    upgrade::{OnUpgrade, on},
+};
+use hyper_util::rt::TokioIo;
+use kantaloupe_tunnel::upgrade;
+use tokio::time::timeout;
+use tracing::Instrument as _;
+
+use super::{Lease, Refused, answer, send};
+use crate::{
+    agents::Tunnel, app::App, body::Body, directory::Cluster, io::UpgradedIo, metrics::Outcome,
+    status::Refusal,
+};
+
+/// What the API server upgrades to. Anything else, such as h2c, would let later requests pass unseen.
+const PROTOCOLS: [&[u8]; 2] = [b"SPDY/3.1", b"websocket"];
+/// Longest wait for both ends' connections after the 101, which has only to be written.
+const UPGRADE: Duration = Duration::from_secs(10);
+
+/// Sends an upgrade request; after a 101 a task moves the bytes.
+pub(super) async fn forward(
+    app: &Arc<App>,
+    cluster: &Arc<Cluster>,
+    tunnel: &Tunnel,
+    lease: Lease,
+    mut user: Request<Incoming>,
+    target: PathAndQuery,
+    own_headers: impl FnOnce(&mut HeaderMap),
+) -> Result<Response<Body>, Refused> {
+    let bad = |error: upgrade::Error| (Outcome::Refused, Refusal::bad_request(error));
+    let protocol = user
+        .headers_mut()
+        .remove(header::UPGRADE)
+        .ok_or_else(|| bad(upgrade::Error::Protocol))?;
+    if !PROTOCOLS
+        .iter()
+        .any(|known| protocol.as_bytes().eq_ignore_ascii_case(known))
+    {
+        let what =
+            "the upgrade is to another protocol than SPDY/3.1 and websocket, which are what Kubernetes uses";
+        return Err((Outcome::Refused, Refusal::bad_request(what)));
+    }
+    let from_user = on(&mut user);
+    own_headers(user.headers_mut());
+    let headers = std::mem::take(user.headers_mut());
+    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
+    let request = upgrade::connect_request(user.method(), &protocol, target, headers, body).map_err(bad)?;
+    let mut response = send(cluster, tunnel, &lease, request).await?;
+    let to_agent = on(&mut response);
+    let (connect, body) = response.into_parts();
+    let head = upgrade::user_response(&connect).map_err(|error| {
+        let what = format!(
+            "cluster {}'s agent gave an answer that cannot be: {error}",
+            cluster.name
+        );
+        (Outcome::Broken, Refusal::bad_gateway(what))
+    })?;
+    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(answer(Response::from_parts(head, body), lease));
+    }
+    app.metrics.upgrades.inc();
+    let hard = app.stop.hard.clone();
+    let task = async move {
+        tokio::select! {
+            biased;
+            () = lease.revoked() => tracing::debug!("stream ended: access was revoked"),
+            () = hard.cancelled() => tracing::debug!("stream ended: the gateway stops"),
+            () = splice(from_user, to_agent) => {}
+        }
+    };
+    app.user_tasks
+        .spawn(task.instrument(tracing::debug_span!("stream", cluster = %cluster.id)));
+    Ok(Response::from_parts(head, Body::empty()))
+}
+
+async fn splice(from_user: OnUpgrade, to_agent: OnUpgrade) {
+    let (user, agent) = match timeout(UPGRADE, async { tokio::try_join!(from_user, to_agent) }).await {
+        Ok(Ok(both)) => both,
+        Ok(Err(error)) => return tracing::debug!(%error, "upgrade failed"),
+        Err(_) => return tracing::debug!("upgrade did not come"),
+    };
+    let user = match UpgradedIo::new(user) {
+        Ok(user) => user,
+        Err(error) => return tracing::warn!(%error, "upgrade failed"),
+    };
+    match upgrade::splice(user, TokioIo::new(agent)).await {
+        Ok((up, down)) => tracing::debug!(up, down, "stream ended"),
+        Err(error) => tracing::debug!(%error, "stream broke"),
+    }
+}

@@ -1,0 +1,72 @@
+//! The open streams of one connection, so that a revoked one ends even while its user reads nothing.
+//!
+//! A stream normally ends by itself when its cluster or token is revoked: its body says so when it is next asked for
+//! bytes. Nobody asks while the user's window or socket is full. For these, the connection's task looks here a moment
+//! after any revocation and ends the whole connection if one is left.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use parking_lot::Mutex;
+
+use crate::{auth::Identity, directory::Cluster};
+
+/// The streams of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Streams(Mutex<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    streams: Vec<(u64, Arc<Cluster>, Arc<Identity>)>,
+}
+
+/// Where a request came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) peer: SocketAddr,
+    pub(crate) streams: Arc<Streams>,
+}
+
+/// An open stream; takes itself out when dropped.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    streams: Arc<Streams>,
+    number: u64,
+}
+
+impl Streams {
+    /// Adds a stream of this user to this cluster.
+    pub(crate) fn add(self: &Arc<Self>, cluster: &Arc<Cluster>, identity: &Arc<Identity>) -> Entry {
+        let mut open = self.0.lock();
+        open.next += 1;
+        let number = open.next;
+        open.streams
+            .push((number, Arc::clone(cluster), Arc::clone(identity)));
+        Entry {
+            streams: Arc::clone(self),
+            number,
+        }
+    }
+
+    /// Whether a stream is open that should have ended.
+    pub(crate) fn any_revoked(&self) -> bool {
+        let open = self.0.lock();
+        open.streams
+            .iter()
+            .any(|(_, cluster, identity)| cluster.cut.is_cancelled() || identity.revoked.is_cancelled())
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut open = self.streams.0.lock();
+        // Short streams are the youngest, so that looking from the end finds them at once.
+        if let Some(at) = open
+            .streams
+            .iter()
+            .rposition(|(number, _, _)| *number == self.number)
+        {
+            open.streams.swap_remove(at);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! A small agent: enrols, connects, and answers instead of an API server.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use kantaloupe_proto::{
+    PROTOCOL_VERSION,
+    agent_api::{CHALLENGE_PATH, ChallengeResponse, ENROLL_PATH, EnrollResponse, TUNNEL_PATH},
+    assertion::{Claims, SessionKind, sign},
+    headers,
+    pb::{
+        DrainRequest, DrainResponse, HelloRequest, HelloResponse,
+        agent_service_server::{AgentService, AgentServiceServer},
+    },
+};
+use kantaloupe_tunnel::{
+    carrier::{BoxCarrier, websocket},
+    link::{self, DialError, Dialer},
+    session::{self, Kind},
+    upgrade,
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::client::{Body, BoxError, Client, Testbed, empty, text, whole};
+
+pub(crate) const UID: &str = "5f0c1d2e-0000-4000-8000-000000000001";
+
+/// An enrolled agent.
+#[derive(Clone)]
+pub(crate) struct Agent {
+    client: Client,
+    key: Arc<Ed25519KeyPair>,
+    pub(crate) identity: EnrollResponse,
+}
+
+/// A connected agent; dropping it cuts its sessions.
+pub(crate) struct Connected {
+    _sessions: JoinSet<()>,
+    /// What Drain asked for.
+    pub(crate) drained: Arc<Mutex<Vec<DrainRequest>>>,
+}
+
+/// The body of an enrolment request.
+pub(crate) fn enrollment(token: &str, key: &Ed25519KeyPair, now: i64) -> Value {
+    json!({
+        "token": token,
+        "publicKey": STANDARD.encode(key.public_key()),
+        "clusterUid": UID,
+        "agentVersion": "0.1.0",
+        "time": now,
+    })
+}
+
+pub(crate) fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// A cluster with its agent enrolled.
+pub(crate) async fn enrolled(testbed: &Testbed, name: &str) -> Agent {
+    let (_, token) = testbed.cluster(name).await;
+    Agent::enroll(&testbed.client, &token).await
+}
+
+/// A cluster with its agent connected.
+pub(crate) async fn connected(testbed: &Testbed, name: &str) -> (Agent, Connected) {
+    let agent = enrolled(testbed, name).await;
+    let connected = agent.connect().await;
+    testbed.wait_for(name, "connected").await;
+    (agent, connected)
+}
+
+impl Agent {
+    pub(crate) async fn enroll(client: &Client, token: &str) -> Self {
+        let key = Ed25519KeyPair::generate().unwrap();
+        let (status, answer) = client
+            .call(Method::POST, ENROLL_PATH, enrollment(token, &key, now()))
+            .await;
+        assert_eq!(status, 200, "{answer}");
+        let identity = serde_json::from_value(answer).unwrap();
+        Self {
+            client: client.clone(),
+            key: Arc::new(key),
+            identity,
+        }
+    }
+
+    /// The claims that this agent makes, with a fresh nonce to be filled in.
+    pub(crate) fn claims(&self, tunnel_id: &str, session: SessionKind) -> Claims {
+        Claims {
+            key_id: self.identity.key_id.clone(),
+            cluster_id: self.identity.cluster_id.clone(),
+            cluster_uid: UID.to_owned(),
+            audience: self.identity.audience.clone(),
+            nonce: String::new(),
+            issued_at: now(),
+            tunnel_id: tunnel_id.to_owned(),
+            session,
+            instance: "kantaloupe-agent-0".to_owned(),
+        }
+    }
+
+    /// Asks for a nonce, lets `alter` change the claims, and asks for the upgrade on the same connection.
+    pub(crate) async fn upgrade(
+        &self,
+        tunnel_id: &str,
+        session: SessionKind,
+        alter: impl FnOnce(&mut Claims) + Send,
+    ) -> Result<(Response<Incoming>, websocket::Key), BoxError> {
+        let io = TokioIo::new(self.client.connect("http/1.1").await?);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+        tokio::spawn(connection.with_upgrades());
+        let challenge = sender
+            .send_request(self.client.request(Method::GET, CHALLENGE_PATH, empty()))
+            .await?;
+        let (_, _, body) = whole(challenge).await;
+        let challenge: ChallengeResponse = serde_json::from_slice(&body)?;
+        let mut claims = self.claims(tunnel_id, session);
+        claims.nonce = challenge.nonce;
+        alter(&mut claims);
+        let mut request = self.client.request(Method::GET, TUNNEL_PATH, empty());
+        let key = websocket::client_headers(request.headers_mut());
+        request
+            .headers_mut()
+            .insert("authorization", sign(&claims, &self.key).parse()?);
+        Ok((sender.send_request(request).await?, key))
+    }
+
+    /// The status and problem code of an upgrade with altered claims.
+    pub(crate) async fn refused(&self, alter: impl FnOnce(&mut Claims) + Send) -> (StatusCode, String) {
+        let (response, _) = self.upgrade("t-1", SessionKind::Data, alter).await.unwrap();
+        let (status, _, body) = whole(response).await;
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+        (status, problem["code"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Opens both sessions of a tunnel.
+    pub(crate) async fn connect(&self) -> Connected {
+        let tunnel_id = uuid::Uuid::new_v4().to_string();
+        let drained = Arc::new(Mutex::new(Vec::new()));
+        let mut sessions = JoinSet::new();
+        for session in [SessionKind::Control, SessionKind::Data] {
+            let dialer = SessionDialer {
+                agent: self.clone(),
+                tunnel_id: tunnel_id.clone(),
+                session,
+            };
+            let link = link::open(Arc::new(dialer), link::Config::default())
+                .await
+                .unwrap();
+            let drained = Arc::clone(&drained);
+            sessions.spawn(async move {
+                let end = CancellationToken::new();
+                let _ = match session {
+                    SessionKind::Control => {
+                        let routes =
+                            tonic::service::Routes::new(AgentServiceServer::new(Control { drained }))
+                                .prepare();
+                        let service = service_fn(move |request: Request<Incoming>| {
+                            routes.clone().oneshot(request.map(tonic::body::Body::new))
+                        });
+                        session::serve(link, Kind::Control, service, end).await
+                    }
+                    SessionKind::Data => session::serve(link, Kind::Data, service_fn(api_server), end).await,
+                };
+            });
+        }
+        Connected {
+            _sessions: sessions,
+            drained,
+        }
+    }
+}
+
+struct SessionDialer {
+    agent: Agent,
+    tunnel_id: String,
+    session: SessionKind,
+}
+
+impl Dialer for SessionDialer {
+    fn dial(&self) -> BoxFuture<'_, Result<BoxCarrier, DialError>> {
+        async {
+            let dial = async {
+                let (response, key) = self.agent.upgrade(&self.tunnel_id, self.session, |_| {}).await?;
+                websocket::check_response(&response, &key)?;
+                let io = TokioIo::new(hyper::upgrade::on(response).await?);
+                Ok::<_, BoxError>(websocket::client(io))
+            };
+            dial.await.map_err(|source| DialError { retry: true, source })
+        }
+        .boxed()
+    }
+}
+
+struct Control {
+    drained: Arc<Mutex<Vec<DrainRequest>>>,
+}
+
+#[tonic::async_trait]
+impl AgentService for Control {
+    async fn hello(
+        &self,
+        _: tonic::Request<HelloRequest>,
+    ) -> Result<tonic::Response<HelloResponse>, tonic::Status> {
+        Ok(tonic::Response::new(HelloResponse {
+            agent_version: "0.1.0".to_owned(),
+            protocol_version: PROTOCOL_VERSION,
+            cluster_uid: UID.to_owned(),
+            kubernetes_version: "v1.34.4".to_owned(),
+            pod_name: "kantaloupe-agent-0".to_owned(),
+            access_profile: "observe".to_owned(),
+        }))
+    }
+
+    async fn drain(
+        &self,
+        request: tonic::Request<DrainRequest>,
+    ) -> Result<tonic::Response<DrainResponse>, tonic::Status> {
+        self.drained.lock().push(request.into_inner());
+        Ok(tonic::Response::new(DrainResponse {}))
+    }
+}
+
+/// What the gateway asks of the agent, answered without an API server.
+async fn api_server(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    if upgrade::is_connect(&request) {
+        return Ok(upgraded(request));
+    }
+    let path = request
+        .uri()
+        .path()
+        .strip_prefix(headers::KUBERNETES_PREFIX)
+        .unwrap()
+        .to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    Ok(match (&request.method().clone(), path.as_str()) {
+        // Shows what arrived.
+        (_, "/version") => {
+            let shown = json!({ "method": request.method().as_str(), "query": query, "headers": shown(request.headers()) });
+            let mut response = Response::new(text(&shown.to_string()));
+            response
+                .headers_mut()
+                .insert("content-type", HeaderValue::from_static("application/json"));
+            response
+        }
+        // A watch: one event, and then silence.
+        (&Method::GET, "/api/v1/pods") => {
+            let first = futures::stream::once(async { Ok(Frame::data(Bytes::from_static(b"event\n"))) });
+            Response::new(stream(futures::StreamExt::chain(
+                first,
+                futures::stream::pending(),
+            )))
+        }
+        // 64 MiB.
+        (&Method::GET, "/api/v1/namespaces/default/pods/big/log") => {
+            static CHUNK: [u8; 65536] = [b'x'; 65536];
+            let chunks = std::iter::repeat_n(Bytes::from_static(&CHUNK), 1024).map(|c| Ok(Frame::data(c)));
+            Response::new(stream(futures::stream::iter(chunks)))
+        }
+        // Ends with a trailer.
+        (&Method::GET, "/api/v1/nodes") => {
+            let trailers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("x-sum"),
+                HeaderValue::from_static("7"),
+            )]);
+            let frames = [
+                Ok(Frame::data(Bytes::from_static(b"nodes"))),
+                Ok(Frame::trailers(trailers)),
+            ];
+            Response::new(stream(futures::stream::iter(frames)))
+        }
+        // Sends back what it gets, while it gets it.
+        (&Method::POST, _) => Response::new(request.into_body().map_err(Into::into).boxed_unsync()),
+        _ => {
+            let mut response = Response::new(text("no such thing"));
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
+        }
+    })
+}
+
+fn stream(frames: impl futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send + 'static) -> Body {
+    StreamBody::new(frames).boxed_unsync()
+}
+
+fn shown(headers: &HeaderMap) -> Value {
+    headers
+        .iter()
+        .map(|(k, v)| (k.as_str().to_owned(), Value::from(v.to_str().unwrap())))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// An exec that sends back what it gets; one on the pod "denied" is refused.
+fn upgraded(mut request: Request<Incoming>) -> Response<Body> {
+    let (method, headers) = upgrade::upstream_request(&mut request).unwrap();
+    let mut upstream = Response::new(());
+    upstream
+        .headers_mut()
+        .insert("x-method", HeaderValue::from_str(method.as_str()).unwrap());
+    let denied = request.uri().path().contains("denied");
+    if denied {
+        *upstream.status_mut() = StatusCode::FORBIDDEN;
+    } else {
+        *upstream.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        upstream
+            .headers_mut()
+            .insert("upgrade", headers["upgrade"].clone());
+        upstream
+            .headers_mut()
+            .insert("connection", HeaderValue::from_static("Upgrade"));
+        tokio::spawn(async move {
+            let io = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
+            let (mut read, mut write) = tokio::io::split(io);
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut write).await;
+        });
+    }
+    let head = upgrade::connect_response(&upstream.into_parts().0);
+    Response::from_parts(head, if denied { text("not allowed") } else { empty() })
+}
+
+/// Long enough for anything that happens at once.
+pub(crate) const MOMENT: Duration = Duration::from_millis(300);

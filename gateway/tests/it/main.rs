@@ -1,0 +1,11 @@
+//! A whole gateway in this process, over real TLS, with a real HTTP client and a small agent.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+
+mod agent;
+mod api;
+mod client;
+mod connect;
+mod enroll;
+mod proxy;
+mod start;
