@@ -16,7 +16,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use kantaloupe_checks::{Code, Fault};
 use kantaloupe_proto::agent_api::{MAX_BODY_BYTES, MAX_HEADER_BYTES, PROBLEM_JSON, Problem};
-use kantaloupe_tunnel::carrier::{BoxCarrier, socket, websocket};
+use kantaloupe_tunnel::carrier::{BoxCarrier, readahead::ReadAhead, socket, websocket};
 use rustls::pki_types::ServerName;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -164,10 +164,17 @@ impl ControlPlane {
         Err(Failure::transient(fault::new(Code::NET_003, what, self.url())))
     }
 
-    async fn handshake(&self, tcp: TcpStream, deadline: Instant) -> Result<TlsStream<TcpStream>, Failure> {
-        let handshake = self.tls.connect(self.server_name.clone(), tcp);
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+        deadline: Instant,
+    ) -> Result<TlsStream<ReadAhead<TcpStream>>, Failure> {
+        let handshake = self.tls.connect(self.server_name.clone(), ReadAhead::new(tcp));
         match within(TLS_TIMEOUT, deadline, handshake).await {
-            Ok(Ok(stream)) => Ok(stream),
+            Ok(Ok(mut stream)) => {
+                stream.get_mut().1.set_buffer_limit(Some(socket::TLS_BUFFER));
+                Ok(stream)
+            }
             Ok(Err(error)) => Err(self.tls_failure(&error)),
             Err(_elapsed) => {
                 let what = "the TLS handshake did not end in time";

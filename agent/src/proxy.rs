@@ -28,6 +28,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use kantaloupe_proto::headers::strip_hop_by_hop;
 use kantaloupe_tunnel::{
+    fair::Fair,
+    link::Handle,
     session::{Body, BoxError},
     upgrade,
 };
@@ -112,15 +114,18 @@ impl ProxyMetrics {
 pub(crate) struct Proxy {
     upstream: Upstream,
     metrics: ProxyMetrics,
+    /// The link that answers leave on.
+    link: Handle,
     /// Upgraded streams, which outlive the request that opened them.
     streams: TaskTracker,
 }
 
 impl Proxy {
-    pub(crate) fn new(upstream: Upstream, metrics: ProxyMetrics, streams: TaskTracker) -> Self {
+    pub(crate) fn new(upstream: Upstream, metrics: ProxyMetrics, link: Handle, streams: TaskTracker) -> Self {
         Self {
             upstream,
             metrics,
+            link,
             streams,
         }
     }
@@ -151,7 +156,8 @@ impl Proxy {
         let (mut parts, body) = response.into_parts();
         strip_hop_by_hop(&mut parts.headers);
         parts.extensions.clear();
-        let body = Counted::new(body, self.metrics.sent.clone(), Some(in_flight)).boxed_unsync();
+        let body = Counted::new(body, self.metrics.sent.clone(), Some(in_flight));
+        let body = Fair::new(body, self.link.clone()).boxed_unsync();
         Ok(Response::from_parts(parts, body))
     }
 
@@ -221,7 +227,8 @@ impl Proxy {
         let (mut head, Driven { body, driver }) = response.into_parts();
         strip_hop_by_hop(&mut head.headers);
         let in_flight = InFlight::start(&self.metrics.in_flight).driving(driver);
-        let body = Counted::new(body, self.metrics.sent.clone(), Some(in_flight)).boxed_unsync();
+        let body = Counted::new(body, self.metrics.sent.clone(), Some(in_flight));
+        let body = Fair::new(body, self.link.clone()).boxed_unsync();
         Response::from_parts(upgrade::connect_response(&head), body)
     }
 }

@@ -221,6 +221,7 @@ async fn serve(
     let proxy = Proxy::new(
         context.upstream.clone(),
         context.metrics.proxy.clone(),
+        data.handle(),
         streams.clone(),
     );
     let service = service_fn(move |request: Request<Incoming>| {

@@ -9,6 +9,7 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use kantaloupe_tunnel::carrier::{readahead::ReadAhead, socket};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -16,7 +17,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 /// A connection as accepted.
-pub(crate) type ServerIo = TlsStream<TcpStream>;
+pub(crate) type ServerIo = TlsStream<ReadAhead<TcpStream>>;
 
 /// A connection after an upgrade, without hyper's `dyn` layer, with what hyper had read beyond the request in front.
 #[derive(Debug)]
@@ -47,9 +48,10 @@ impl UpgradedIo {
         }
     }
 
-    /// The TCP connection underneath.
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        self.io.get_ref().0
+    /// Sets what a carrier wants of its connection.
+    pub(crate) fn tune(&mut self) -> io::Result<()> {
+        self.io.get_mut().1.set_buffer_limit(Some(socket::TLS_BUFFER));
+        socket::tune(self.io.get_ref().0.get_ref())
     }
 }
 

@@ -20,6 +20,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
+use kantaloupe_tunnel::carrier::readahead::ReadAhead;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -129,7 +130,7 @@ async fn connection(routes: Arc<Routes>, tls: TlsAcceptor, tcp: TcpStream, peer:
         biased;
         // Nobody waits for an answer yet.
         () = app.stop.drain.cancelled() => return,
-        handshake = timeout(TLS_HANDSHAKE, tls.accept(tcp)) => handshake,
+        handshake = timeout(TLS_HANDSHAKE, tls.accept(ReadAhead::new(tcp))) => handshake,
     };
     let io = match handshake {
         Ok(Ok(io)) => io,

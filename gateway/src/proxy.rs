@@ -14,7 +14,10 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use kantaloupe_checks::Code;
 use kantaloupe_proto::{headers, request};
-use kantaloupe_tunnel::session::{self, ORIGIN};
+use kantaloupe_tunnel::{
+    fair::Fair,
+    session::{self, ORIGIN},
+};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 pub(crate) use self::cluster_body::ClusterBody;
@@ -164,7 +167,7 @@ async fn forward(
         .await;
     }
     own_headers(user.headers_mut(), &identity, request_id);
-    let response = send(&cluster, &tunnel, &lease, to_agent(user, target)).await?;
+    let response = send(&cluster, &tunnel, &lease, to_agent(user, target, &tunnel)).await?;
     Ok(answer(response, lease))
 }
 
@@ -207,12 +210,12 @@ fn own_headers(headers: &mut HeaderMap, identity: &Identity, request_id: &str) {
     );
 }
 
-fn to_agent(user: Request<Incoming>, target: PathAndQuery) -> Request<session::Body> {
+fn to_agent(user: Request<Incoming>, target: PathAndQuery, tunnel: &Tunnel) -> Request<session::Body> {
     let (head, body) = user.into_parts();
     let body = if body.is_end_stream() {
         Empty::new().map_err(|never| match never {}).boxed_unsync()
     } else {
-        body.map_err(Into::into).boxed_unsync()
+        Fair::new(body.map_err(Into::into), tunnel.data().link().clone()).boxed_unsync()
     };
     let mut request = Request::new(body);
     *request.method_mut() = head.method;

@@ -1,5 +1,8 @@
 //! Benchmarks: `make bench`. Every figure is a median of interleaved runs beside its baseline in the same process.
 
+pub mod chain;
 pub mod cpu;
 pub mod link;
+pub mod load;
+pub mod memory;
 pub mod report;

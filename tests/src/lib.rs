@@ -1,6 +1,20 @@
 //! What the end-to-end tests and the benchmarks share.
-#![allow(missing_docs, clippy::missing_panics_doc, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    missing_docs,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
 
+pub mod bench;
+pub mod canary;
+pub mod cluster;
+pub mod e2e;
+pub mod kubectl;
+pub mod processes;
 pub mod relay;
 pub mod service;
+pub mod streams;
 pub mod tunnel;
+pub mod upstream;

@@ -27,7 +27,11 @@ const START: Duration = Duration::from_secs(30);
 /// A binary of this workspace, beside the running test or benchmark (so of the same profile).
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let exe = std::env::current_exe()?;
-    let found = exe.ancestors().take(3).map(|dir| dir.join(name)).find(|p| p.is_file());
+    let found = exe
+        .ancestors()
+        .take(3)
+        .map(|dir| dir.join(name))
+        .find(|p| p.is_file());
     found.with_context(|| format!("{name} is not built; `make` targets build it first"))
 }
 
@@ -87,6 +91,8 @@ pub struct Gateway {
     pub tls: Tls,
     /// The first administrator's API token.
     pub token: String,
+    /// Set for the next start.
+    pub environment: Vec<(&'static str, String)>,
     arguments: Vec<String>,
 }
 
@@ -136,21 +142,32 @@ impl Gateway {
             format!("--data-dir={}", data.display()),
         ];
         arguments.extend(more);
-        let mut process = spawn(dir, &arguments)?;
+        let mut process = spawn(dir, &arguments, &[])?;
         let tls = match tls {
             Some(tls) => tls.clone(),
             None => own_certificate(&mut process, &data).await?,
         };
-        let mut gateway = Self { process, addr, admin, data, tls, token: String::new(), arguments };
+        let mut gateway = Self {
+            process,
+            addr,
+            admin,
+            data,
+            tls,
+            token: String::new(),
+            environment: vec![],
+            arguments,
+        };
         gateway.wait_ready().await?;
-        gateway.token = std::fs::read_to_string(gateway.data.join("admin-token"))?.trim().to_owned();
+        gateway.token = std::fs::read_to_string(gateway.data.join("admin-token"))?
+            .trim()
+            .to_owned();
         Ok(gateway)
     }
 
     /// Starts it again after a kill, with the same data and ports.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let dir = self.data.parent().context("the data folder has a parent")?;
-        self.process = spawn(dir, &self.arguments)?;
+        self.process = spawn(dir, &self.arguments, &self.environment)?;
         self.wait_ready().await
     }
 
@@ -163,7 +180,11 @@ impl Gateway {
             if let Ok((StatusCode::OK, _)) = self.request(Method::GET, "/api/v1/healthz", None).await {
                 return Ok(());
             }
-            ensure!(Instant::now() < end, "the gateway is not ready:\n{}", self.process.said());
+            ensure!(
+                Instant::now() < end,
+                "the gateway is not ready:\n{}",
+                self.process.said()
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -177,8 +198,7 @@ impl Gateway {
     ) -> anyhow::Result<(StatusCode, Bytes)> {
         let tcp = TcpStream::connect(self.addr).await?;
         let stream = self.tls.connector.connect(localhost(), tcp).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let mut request = Request::builder()
             .method(method)
@@ -189,7 +209,9 @@ impl Gateway {
             request = request.header("content-type", "application/json");
         }
         let body = body.map(|b| b.to_string()).unwrap_or_default();
-        let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
+        let response = sender
+            .send_request(request.body(Full::new(Bytes::from(body)))?)
+            .await?;
         let status = response.status();
         let bytes = response.into_body().collect().await?.to_bytes();
         connection.abort();
@@ -199,13 +221,19 @@ impl Gateway {
     /// A request that has to succeed with JSON.
     pub async fn json(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
         let (status, bytes) = self.request(method, path, body).await?;
-        ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&bytes));
+        ensure!(
+            status.is_success(),
+            "{path}: {status}: {}",
+            String::from_utf8_lossy(&bytes)
+        );
         Ok(serde_json::from_slice(&bytes)?)
     }
 
     /// Creates a cluster: its id and its enrolment token.
     pub async fn create_cluster(&self, name: &str) -> anyhow::Result<(String, String)> {
-        let made = self.json(Method::POST, "/api/v1/clusters", Some(json!({"name": name}))).await?;
+        let made = self
+            .json(Method::POST, "/api/v1/clusters", Some(json!({"name": name})))
+            .await?;
         let text = |pointer| made.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let id = text("/cluster/id").context("no id")?;
         Ok((id, text("/enrollment/token").context("no token")?))
@@ -213,7 +241,9 @@ impl Gateway {
 
     /// The state that the API shows.
     pub async fn state(&self, cluster: &str) -> anyhow::Result<String> {
-        let got = self.json(Method::GET, &format!("/api/v1/clusters/{cluster}"), None).await?;
+        let got = self
+            .json(Method::GET, &format!("/api/v1/clusters/{cluster}"), None)
+            .await?;
         Ok(got["state"].as_str().context("no state")?.to_owned())
     }
 
@@ -225,15 +255,23 @@ impl Gateway {
             if state == want {
                 return Ok(start.elapsed());
             }
-            ensure!(start.elapsed() < within, "{cluster} is {state}, not {want}:\n{}", self.process.said());
+            ensure!(
+                start.elapsed() < within,
+                "{cluster} is {state}, not {want}:\n{}",
+                self.process.said()
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-fn spawn(dir: &Path, arguments: &[String]) -> anyhow::Result<Process> {
+fn spawn(dir: &Path, arguments: &[String], environment: &[(&str, String)]) -> anyhow::Result<Process> {
     let mut command = Command::new(binary("kantaloupe-gateway")?);
-    Process::start(command.arg("serve").args(arguments), dir.join("gateway.log"))
+    command
+        .arg("serve")
+        .args(arguments)
+        .envs(environment.iter().cloned());
+    Process::start(&mut command, dir.join("gateway.log"))
 }
 
 /// Waits for the certificate that the gateway makes at its first start.
@@ -247,7 +285,11 @@ async fn own_certificate(process: &mut Process, data: &Path) -> anyhow::Result<T
         if let Some(status) = process.ended()? {
             bail!("the gateway ended with {status}:\n{}", process.said());
         }
-        ensure!(Instant::now() < end, "the gateway made no certificate:\n{}", process.said());
+        ensure!(
+            Instant::now() < end,
+            "the gateway made no certificate:\n{}",
+            process.said()
+        );
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -285,6 +327,21 @@ impl Agent {
         let process = Process::start(&mut command, dir.join("agent.log"))?;
         Ok(Self { process, health })
     }
+}
+
+/// Environment that moves the clock of a process by so many seconds (Debian's libfaketime); its timers stay sound.
+pub fn clock_off(seconds: i64) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let library = "faketime/libfaketime.so.1";
+    let found = std::fs::read_dir("/usr/lib")?
+        .flatten()
+        .map(|dir| dir.path().join(library))
+        .find(|p| p.is_file());
+    let library = found.context("libfaketime is missing: run tests/testbed/prepare.sh")?;
+    Ok(vec![
+        ("LD_PRELOAD", library.display().to_string()),
+        ("FAKETIME", format!("{seconds:+}")),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ])
 }
 
 /// A port of loopback that was free just now.

@@ -1,11 +1,6 @@
 //! A TCP relay that breaks connections on purpose, or makes them slow and far.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
@@ -79,7 +74,17 @@ impl Relay {
         let refuse = watch::Sender::new(false);
         let pipes = line.map(|line| [Arc::new(Pipe::new(line)), Arc::new(Pipe::new(line))]);
         let task = tokio::spawn(accept(listener, to, pipes, cuts.clone(), refuse.subscribe()));
-        Ok(Self { addr, cuts, refuse, _task: AbortOnDropHandle::new(task) })
+        Ok(Self {
+            addr,
+            cuts,
+            refuse,
+            _task: AbortOnDropHandle::new(task),
+        })
+    }
+
+    /// Connections that are there now.
+    pub fn connections(&self) -> usize {
+        self.cuts.receiver_count()
     }
 
     /// Breaks every connection that is there now; later ones are sound.
@@ -102,7 +107,9 @@ async fn accept(
 ) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
-        let Ok((near, _)) = listener.accept().await else { continue };
+        let Ok((near, _)) = listener.accept().await else {
+            continue;
+        };
         while connections.try_join_next().is_some() {}
         if *refuse.borrow() {
             let _ = near.set_zero_linger();
@@ -140,13 +147,17 @@ async fn forward(
     let (far_r, far_w) = far.into_split();
     let (mut up, mut down) = match pipes {
         None => (Copy::new(near_r, far_w, None), Copy::new(far_r, near_w, None)),
-        Some([u, d]) => (Copy::new(near_r, far_w, Some(u)), Copy::new(far_r, near_w, Some(d))),
+        Some([u, d]) => (
+            Copy::new(near_r, far_w, Some(u)),
+            Copy::new(far_r, near_w, Some(d)),
+        ),
     };
     let how = tokio::select! {
         cut = cuts.wait_for(|(n, _)| *n != before) => cut.map_err(io::Error::other)?.1,
         // Each direction may end by itself (half-close) while the other goes on.
         ((), ()) = async { tokio::join!(up.run(), down.run()) } => None,
     };
+    drop(cuts); // No longer one of `Relay::connections`.
     let near = up.r.reunite(down.w).map_err(io::Error::other)?;
     let far = down.r.reunite(up.w).map_err(io::Error::other)?;
     // Long enough for every timer of a test; the sockets look alive until then.
@@ -219,7 +230,11 @@ impl Copy {
                     return Ok::<_, io::Error>(());
                 }
                 let (at, permit) = pipe.enter(n).await;
-                if sender.send((at, Bytes::copy_from_slice(&buf[..n]), permit)).await.is_err() {
+                if sender
+                    .send((at, Bytes::copy_from_slice(&buf[..n]), permit))
+                    .await
+                    .is_err()
+                {
                     return Ok(());
                 }
             }
@@ -241,7 +256,11 @@ impl Pipe {
         let queue = line.rate * (line.delay * 2 + Line::QUEUE).as_secs_f64();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let room = Arc::new(Semaphore::new(queue as usize));
-        Self { free: Mutex::new(Instant::now()), room, line }
+        Self {
+            free: Mutex::new(Instant::now()),
+            room,
+            line,
+        }
     }
 
     /// When the last of `n` bytes arrives, if they enter the queue now.

@@ -47,7 +47,10 @@ pub struct Checker {
 
 impl Checker {
     pub fn new() -> Self {
-        Self { blocks: blocks(), count: 0 }
+        Self {
+            blocks: blocks(),
+            count: 0,
+        }
     }
 
     /// Panics at the first byte that differs.
@@ -55,7 +58,12 @@ impl Checker {
         while !bytes.is_empty() {
             let phase = usize::try_from(self.count % 251).unwrap();
             let n = bytes.len().min(BLOCK);
-            assert_eq!(bytes[..n], self.blocks[phase..phase + n], "after {} bytes", self.count);
+            assert_eq!(
+                bytes[..n],
+                self.blocks[phase..phase + n],
+                "after {} bytes",
+                self.count
+            );
             self.count += n as u64;
             bytes = &bytes[n..];
         }
@@ -78,7 +86,12 @@ pub struct Pattern {
 
 impl Pattern {
     pub fn new(n: u64, frame: usize) -> Self {
-        Self { blocks: blocks(), at: 0, left: n, frame: frame.min(BLOCK) }
+        Self {
+            blocks: blocks(),
+            at: 0,
+            left: n,
+            frame: frame.min(BLOCK),
+        }
     }
 }
 
@@ -144,9 +157,14 @@ fn watch(n: u64) -> Body {
             return None;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{i}\n")))), i + 1))
+        Some((
+            Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{i}\n")))),
+            i + 1,
+        ))
     });
-    StreamBody::new(lines).map_err(|never| match never {}).boxed_unsync()
+    StreamBody::new(lines)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 async fn count(mut body: Incoming) -> hyper::Result<u64> {

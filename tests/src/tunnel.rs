@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::HttpService};
 use kantaloupe_tunnel::{
-    carrier::{BoxCarrier, socket, websocket},
+    carrier::{BoxCarrier, readahead::ReadAhead, socket, websocket},
     link::{self, Acceptor, Config, DialError, Dialer, Link},
     session::{self, Body, BoxError, Client, Kind},
 };
@@ -64,7 +64,11 @@ impl Tls {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { connector: Arc::new(client).into(), cert_pem: cert_pem.to_owned(), ..Self::new() })
+        Ok(Self {
+            connector: Arc::new(client).into(),
+            cert_pem: cert_pem.to_owned(),
+            ..Self::new()
+        })
     }
 }
 
@@ -91,9 +95,12 @@ impl Dialer for WssDialer {
             let dial = async {
                 let tcp = TcpStream::connect(self.to).await?;
                 socket::tune(&tcp)?;
-                self.tls.connector.connect(localhost(), tcp).await
+                self.tls.connector.connect(localhost(), ReadAhead::new(tcp)).await
             };
-            let stream = dial.await.map_err(|e| DialError { retry: true, source: e.into() })?;
+            let stream = dial.await.map_err(|e| DialError {
+                retry: true,
+                source: e.into(),
+            })?;
             Ok(websocket::client(stream))
         })
     }
@@ -117,18 +124,25 @@ impl Listener {
             let (tls, acceptor) = (tls.acceptor.clone(), acceptor.clone());
             async move {
                 loop {
-                    let Ok((tcp, _)) = listener.accept().await else { continue };
+                    let Ok((tcp, _)) = listener.accept().await else {
+                        continue;
+                    };
                     let (tls, acceptor, sender) = (tls.clone(), acceptor.clone(), sender.clone());
                     tokio::spawn(async move {
                         socket::tune(&tcp).ok()?;
-                        let carrier = websocket::server(tls.accept(tcp).await.ok()?);
+                        let carrier = websocket::server(tls.accept(ReadAhead::new(tcp)).await.ok()?);
                         let link = acceptor.accept(carrier, "test").await.ok()??;
                         sender.send(link).await.ok()
                     });
                 }
             }
         });
-        Ok(Self { addr, links, acceptor, _task: AbortOnDropHandle::new(task) })
+        Ok(Self {
+            addr,
+            links,
+            acceptor,
+            _task: AbortOnDropHandle::new(task),
+        })
     }
 }
 
@@ -160,7 +174,12 @@ impl Session {
             let _ = serve.await;
         }));
         let client = Client::handshake(far.context("the listener ended")?, kind).await?;
-        Ok(Self { client, drain, listener, server })
+        Ok(Self {
+            client,
+            drain,
+            listener,
+            server,
+        })
     }
 
     pub async fn get(&self, path: &str) -> anyhow::Result<Response<Incoming>> {
@@ -177,5 +196,7 @@ pub fn empty() -> Body {
 /// A body of known bytes.
 pub fn full(bytes: impl Into<bytes::Bytes>) -> Body {
     use http_body_util::BodyExt;
-    http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    http_body_util::Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }

@@ -34,7 +34,9 @@ impl Upstream {
         let secret: Arc<Mutex<Option<Value>>> = Arc::default();
         let task = tokio::spawn(async move {
             loop {
-                let Ok((tcp, _)) = listener.accept().await else { continue };
+                let Ok((tcp, _)) = listener.accept().await else {
+                    continue;
+                };
                 let (acceptor, secret) = (acceptor.clone(), secret.clone());
                 tokio::spawn(async move {
                     tcp.set_nodelay(true).ok()?;
@@ -48,7 +50,10 @@ impl Upstream {
                 });
             }
         });
-        Ok(Self { addr, _task: AbortOnDropHandle::new(task) })
+        Ok(Self {
+            addr,
+            _task: AbortOnDropHandle::new(task),
+        })
     }
 
     /// Writes a kubeconfig that leads here.
@@ -80,7 +85,9 @@ async fn answer(
             "buildDate": "", "goVersion": "", "compiler": "", "platform": ""})),
         (Method::GET, path) if path.starts_with(SECRETS) => store.lock().await.clone(),
         (Method::PUT | Method::POST, path) if path.starts_with(SECRETS) => {
-            let Ok(body) = request.into_body().collect().await else { return Ok(status(400)) };
+            let Ok(body) = request.into_body().collect().await else {
+                return Ok(status(400));
+            };
             let secret = serde_json::from_slice::<Value>(&body.to_bytes()).ok();
             store.lock().await.clone_from(&secret);
             secret

@@ -17,20 +17,36 @@ use tokio::time::{sleep, timeout};
 
 async fn session() -> Session {
     let service = hyper::service::service_fn(service::serve);
-    Session::start(Kind::Data, Config::default(), service, async |to| to).await.unwrap()
+    Session::start(Kind::Data, Config::default(), service, async |to| to)
+        .await
+        .unwrap()
 }
 
 async fn get(client: &Client, path: &str) -> http::Response<hyper::body::Incoming> {
     let request = Request::get(format!("{ORIGIN}{path}")).body(empty()).unwrap();
-    timeout(Duration::from_secs(5), client.request(request)).await.expect("the tunnel is frozen").unwrap()
+    timeout(Duration::from_secs(5), client.request(request))
+        .await
+        .expect("the tunnel is frozen")
+        .unwrap()
 }
 
 async fn others_are_served(client: &Client) {
     let small = get(client, "/small").await.into_body().collect();
-    assert_eq!(timeout(Duration::from_secs(5), small).await.unwrap().unwrap().to_bytes().len(), 1024);
+    assert_eq!(
+        timeout(Duration::from_secs(5), small)
+            .await
+            .unwrap()
+            .unwrap()
+            .to_bytes()
+            .len(),
+        1024
+    );
     let mut body = get(client, "/bulk?8000000").await.into_body();
     let mut checker = Checker::new();
-    while let Some(frame) = timeout(Duration::from_secs(5), body.frame()).await.expect("bulk is frozen") {
+    while let Some(frame) = timeout(Duration::from_secs(5), body.frame())
+        .await
+        .expect("bulk is frozen")
+    {
         checker.feed(frame.unwrap().data_ref().unwrap());
     }
     assert_eq!(checker.count, 8_000_000);
@@ -47,7 +63,9 @@ async fn stalled_reader_40() {
     others_are_served(&session.client).await;
     // They were stalled, not dead: each still has what it was sent.
     for response in stalled {
-        let frame = timeout(Duration::from_secs(5), response.into_body().frame()).await.unwrap();
+        let frame = timeout(Duration::from_secs(5), response.into_body().frame())
+            .await
+            .unwrap();
         Checker::new().feed(frame.unwrap().unwrap().data_ref().unwrap());
     }
 }
@@ -70,7 +88,10 @@ async fn tiny_frames_300000() {
     let session = session().await;
     let mut body = get(&session.client, "/tiny?300000").await.into_body();
     let mut checker = Checker::new();
-    while let Some(frame) = timeout(Duration::from_secs(10), body.frame()).await.expect("frozen") {
+    while let Some(frame) = timeout(Duration::from_secs(10), body.frame())
+        .await
+        .expect("frozen")
+    {
         checker.feed(frame.expect("the session was ended").data_ref().unwrap());
     }
     assert_eq!(checker.count, 300_000);

@@ -35,12 +35,17 @@ fn quick() -> Config {
 
 async fn through_relay(kind: Kind, config: Config) -> (Session, Relay) {
     let mut relay = None;
-    let session = Session::start(kind, config, hyper::service::service_fn(service::serve), async |to| {
-        let made = Relay::start(to, None).await.unwrap();
-        let addr = made.addr;
-        relay = Some(made);
-        addr
-    });
+    let session = Session::start(
+        kind,
+        config,
+        hyper::service::service_fn(service::serve),
+        async |to| {
+            let made = Relay::start(to, None).await.unwrap();
+            let addr = made.addr;
+            relay = Some(made);
+            addr
+        },
+    );
     (session.await.unwrap(), relay.unwrap())
 }
 
@@ -59,15 +64,32 @@ async fn download(client: Client, n: u64) {
 }
 
 async fn upload(client: Client, n: u64) {
-    let body = Pattern::new(n, 32 << 10).map_err(|never| match never {}).boxed_unsync();
+    let body = Pattern::new(n, 32 << 10)
+        .map_err(|never| match never {})
+        .boxed_unsync();
     let request = Request::post(format!("{ORIGIN}/count")).body(body).unwrap();
-    let answer = client.request(request).await.unwrap().into_body().collect().await.unwrap();
+    let answer = client
+        .request(request)
+        .await
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap();
     assert_eq!(answer.to_bytes(), n.to_string());
 }
 
 async fn watch(client: Client, n: u64) {
     let request = Request::get(format!("{ORIGIN}/watch?{n}")).body(empty()).unwrap();
-    let lines = client.request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let lines = client
+        .request(request)
+        .await
+        .unwrap()
+        .into_body()
+        .collect()
+        .await
+        .unwrap()
+        .to_bytes();
     let want: String = (0..n).map(|i| format!("{i}\n")).collect();
     assert_eq!(lines, want);
 }
@@ -108,7 +130,13 @@ async fn download_upload_watch_and_echo_survive_200_cuts_of_every_kind() {
     let (session, relay) = through_relay(Kind::Data, quick()).await;
     let client = || session.client.clone();
     let cuts = async {
-        let kinds = [Cut::Reset, Cut::Blackhole, Cut::ResetDialer, Cut::FinDialer, Cut::ResetAcceptor];
+        let kinds = [
+            Cut::Reset,
+            Cut::Blackhole,
+            Cut::ResetDialer,
+            Cut::FinDialer,
+            Cut::ResetAcceptor,
+        ];
         for i in 0..CUTS {
             // Not in step with anything: primes.
             sleep(Duration::from_millis([7, 31, 61, 97, 13][i % 5])).await;
@@ -145,7 +173,10 @@ async fn download_upload_watch_and_echo_survive_200_cuts_of_every_kind() {
     while let Some(which) = timeout(Duration::from_secs(60), work.join_next()).await.unwrap() {
         done[which.unwrap()] += 1;
     }
-    assert!(done.iter().all(|n| *n > 0), "each ran to its end at least once: {done:?}");
+    assert!(
+        done.iter().all(|n| *n > 0),
+        "each ran to its end at least once: {done:?}"
+    );
     assert!(!session.client.is_closed());
 }
 
@@ -154,10 +185,17 @@ async fn a_request_made_while_the_connection_is_gone_is_answered_when_it_is_back
     let (session, relay) = through_relay(Kind::Control, quick()).await;
     relay.refuse(true);
     relay.cut(Cut::Reset);
-    timeout(Duration::from_secs(5), session.client.link().subscribe().wait_for(|s| s.down_since.is_some()))
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(
+        Duration::from_secs(5),
+        session
+            .client
+            .link()
+            .subscribe()
+            .wait_for(|s| s.down_since.is_some()),
+    )
+    .await
+    .unwrap()
+    .unwrap();
     let ask = session.get("/small");
     let back = async {
         sleep(Duration::from_millis(300)).await;
@@ -170,7 +208,10 @@ async fn a_request_made_while_the_connection_is_gone_is_answered_when_it_is_back
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_without_a_connection_expires_and_its_streams_end_with_an_error() {
-    let config = Config { expiry: Duration::from_millis(500), ..quick() };
+    let config = Config {
+        expiry: Duration::from_millis(500),
+        ..quick()
+    };
     let (session, relay) = through_relay(Kind::Data, config).await;
     let mut body = session.get("/stall").await.unwrap().into_body();
     relay.refuse(true);
@@ -179,7 +220,9 @@ async fn a_link_without_a_connection_expires_and_its_streams_end_with_an_error()
     let end = timeout(Duration::from_secs(10), body.frame()).await.unwrap();
     assert!(end.unwrap().is_err());
     assert!(start.elapsed() >= Duration::from_millis(450));
-    timeout(Duration::from_secs(1), session.client.closed()).await.unwrap();
+    timeout(Duration::from_secs(1), session.client.closed())
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,7 +232,10 @@ async fn closing_a_session_ends_its_streams_at_both_ends_at_once() {
     session.client.close();
     let end = timeout(Duration::from_secs(1), body.frame()).await.unwrap();
     assert!(end.unwrap().is_err());
-    timeout(Duration::from_secs(1), session.server).await.unwrap().unwrap();
+    timeout(Duration::from_secs(1), session.server)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(session.listener.acceptor.is_empty());
 }
 
@@ -200,5 +246,8 @@ async fn draining_lets_a_stream_finish_and_then_ends_the_session() {
     sleep(Duration::from_millis(100)).await;
     session.drain.cancel();
     running.await.unwrap();
-    timeout(Duration::from_secs(2), session.server).await.unwrap().unwrap();
+    timeout(Duration::from_secs(2), session.server)
+        .await
+        .unwrap()
+        .unwrap();
 }

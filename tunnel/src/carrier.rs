@@ -39,5 +39,7 @@ pub(crate) async fn send(carrier: &mut BoxCarrier, message: Bytes) -> io::Result
 
 /// Waits for one message.
 pub(crate) async fn recv(carrier: &mut BoxCarrier) -> io::Result<Bytes> {
-    poll_fn(|cx| carrier.poll_recv(cx)).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    poll_fn(|cx| carrier.poll_recv(cx))
+        .await?
+        .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }

@@ -24,7 +24,11 @@ pub struct Fair<B> {
 impl<B> Fair<B> {
     /// `link` is the one under the session that sends the body.
     pub fn new(body: B, link: Handle) -> Self {
-        Self { body, rest: Bytes::new(), link }
+        Self {
+            body,
+            rest: Bytes::new(),
+            link,
+        }
     }
 }
 

@@ -102,21 +102,39 @@ pub enum DecodeError {
 impl Frame {
     /// Reads one carrier message. The payload of DATA is a slice of `message`, not a copy.
     pub fn decode(mut message: Bytes) -> Result<Self, DecodeError> {
-        let header: [u8; HEADER] =
-            message.get(..HEADER).and_then(|h| h.try_into().ok()).ok_or(DecodeError::Short)?;
-        let (kind, length) = (header[0], u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize);
+        let header: [u8; HEADER] = message
+            .get(..HEADER)
+            .and_then(|h| h.try_into().ok())
+            .ok_or(DecodeError::Short)?;
+        let (kind, length) = (
+            header[0],
+            u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize,
+        );
         let value = be64(&header[4..]);
         let payload = message.split_off(HEADER);
         if payload.len() != length {
             return Err(DecodeError::Length);
         }
-        let fixed = |n: usize| if payload.len() == n { Ok(()) } else { Err(DecodeError::Payload(kind)) };
+        let fixed = |n: usize| {
+            if payload.len() == n {
+                Ok(())
+            } else {
+                Err(DecodeError::Payload(kind))
+            }
+        };
         Ok(match kind {
-            DATA if (1..=MAX_PAYLOAD).contains(&payload.len()) => Self::Data { offset: value, payload },
+            DATA if (1..=MAX_PAYLOAD).contains(&payload.len()) => Self::Data {
+                offset: value,
+                payload,
+            },
             DATA => return Err(DecodeError::Payload(kind)),
             CREATED => {
                 fixed(48)?;
-                Self::Created { window: value, id: array(&payload[..16]), secret: array(&payload[16..]) }
+                Self::Created {
+                    window: value,
+                    id: array(&payload[..16]),
+                    secret: array(&payload[16..]),
+                }
             }
             RESUME => {
                 fixed(56)?;
@@ -155,9 +173,12 @@ impl Frame {
             Self::Close(v) => build(CLOSE, *v, &[]),
             Self::New(v) => build(NEW, *v, &[]),
             Self::Created { window, id, secret } => build(CREATED, *window, &[id, secret]),
-            Self::Resume { received, id, secret, generation } => {
-                build(RESUME, *received, &[id, secret, &generation.to_be_bytes()])
-            }
+            Self::Resume {
+                received,
+                id,
+                secret,
+                generation,
+            } => build(RESUME, *received, &[id, secret, &generation.to_be_bytes()]),
             Self::Resumed(v) => build(RESUMED, *v, &[]),
             Self::Refused(v) => build(REFUSED, *v, &[]),
         }
@@ -171,7 +192,9 @@ pub(crate) fn data_header(length: usize, offset: u64) -> [u8; HEADER] {
 
 fn header(kind: u8, length: usize, value: u64) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
-    let length = u32::try_from(length).expect("frame payloads are far below 4 GiB").to_be_bytes();
+    let length = u32::try_from(length)
+        .expect("frame payloads are far below 4 GiB")
+        .to_be_bytes();
     bytes[0] = kind;
     bytes[1..4].copy_from_slice(&length[1..]);
     bytes[4..].copy_from_slice(&value.to_be_bytes());
@@ -182,7 +205,9 @@ fn build(kind: u8, value: u64, parts: &[&[u8]]) -> Bytes {
     let length = parts.iter().map(|p| p.len()).sum();
     let mut bytes = BytesMut::with_capacity(HEADER + length);
     bytes.put_slice(&header(kind, length, value));
-    parts.iter().for_each(|p| bytes.put_slice(p));
+    for part in parts {
+        bytes.put_slice(part);
+    }
     bytes.freeze()
 }
 
@@ -201,8 +226,12 @@ mod tests {
 
     fn frames() -> impl Strategy<Value = Frame> {
         prop_oneof![
-            (any::<u64>(), proptest::collection::vec(any::<u8>(), 1..2000))
-                .prop_map(|(offset, p)| Frame::Data { offset, payload: p.into() }),
+            (any::<u64>(), proptest::collection::vec(any::<u8>(), 1..2000)).prop_map(|(offset, p)| {
+                Frame::Data {
+                    offset,
+                    payload: p.into(),
+                }
+            }),
             any::<u64>().prop_map(Frame::Ack),
             any::<u64>().prop_map(Frame::Ping),
             any::<u64>().prop_map(Frame::Pong),
@@ -214,7 +243,12 @@ mod tests {
             (any::<u64>(), any::<LinkId>(), any::<LinkSecret>())
                 .prop_map(|(window, id, secret)| Frame::Created { window, id, secret }),
             (any::<u64>(), any::<LinkId>(), any::<LinkSecret>(), any::<u64>()).prop_map(
-                |(received, id, secret, generation)| Frame::Resume { received, id, secret, generation }
+                |(received, id, secret, generation)| Frame::Resume {
+                    received,
+                    id,
+                    secret,
+                    generation
+                }
             ),
         ]
     }
@@ -245,20 +279,42 @@ mod tests {
         //                                                      type len    value
         assert_eq!(hex(&Frame::Ack(258)), "020000000000000000000102");
         assert_eq!(hex(&Frame::Close(1)), "060000000000000000000001");
-        let data = Frame::Data { offset: 7, payload: Bytes::from_static(b"hi") };
+        let data = Frame::Data {
+            offset: 7,
+            payload: Bytes::from_static(b"hi"),
+        };
         assert_eq!(hex(&data), "0100000200000000000000076869");
-        let resume = Frame::Resume { received: 1, id: [2; 16], secret: [3; 32], generation: 4 };
-        let want =
-            format!("12000038{:016x}{}{}{:016x}", 1, "02".repeat(16), "03".repeat(32), 4);
+        let resume = Frame::Resume {
+            received: 1,
+            id: [2; 16],
+            secret: [3; 32],
+            generation: 4,
+        };
+        let want = format!(
+            "12000038{:016x}{}{}{:016x}",
+            1,
+            "02".repeat(16),
+            "03".repeat(32),
+            4
+        );
         assert_eq!(hex(&resume), want);
     }
 
     #[test]
     fn sizes_that_a_type_does_not_allow_are_refused() {
-        let oversize = header(DATA, MAX_PAYLOAD + 1, 0).into_iter().chain(vec![0; MAX_PAYLOAD + 1]).collect();
+        let oversize = header(DATA, MAX_PAYLOAD + 1, 0)
+            .into_iter()
+            .chain(vec![0; MAX_PAYLOAD + 1])
+            .collect();
         assert_eq!(Frame::decode(oversize), Err(DecodeError::Payload(DATA)));
-        assert_eq!(Frame::decode(build(DATA, 0, &[])), Err(DecodeError::Payload(DATA)));
-        assert_eq!(Frame::decode(build(ACK, 0, &[b"x"])), Err(DecodeError::Payload(ACK)));
+        assert_eq!(
+            Frame::decode(build(DATA, 0, &[])),
+            Err(DecodeError::Payload(DATA))
+        );
+        assert_eq!(
+            Frame::decode(build(ACK, 0, &[b"x"])),
+            Err(DecodeError::Payload(ACK))
+        );
         assert_eq!(Frame::decode(build(0x7f, 0, &[])), Err(DecodeError::Type(0x7f)));
     }
 }

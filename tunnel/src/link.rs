@@ -65,7 +65,12 @@ pub(crate) mod refusal {
 
 enum Command {
     /// A carrier whose peer is authenticated and has named the link.
-    Attach { carrier: BoxCarrier, generation: u64, peer_received: u64, answer: bool },
+    Attach {
+        carrier: BoxCarrier,
+        generation: u64,
+        peer_received: u64,
+        answer: bool,
+    },
     /// The link cannot go on.
     Kill(Dead),
     /// Look at [`Shared::close`].
@@ -170,9 +175,18 @@ impl Link {
         let now = Instant::now();
         let (sender, commands) = mpsc::channel(COMMANDS);
         let both = Arc::new(Both::default());
-        let state = State { down_since: None, lost: 0, ended: None };
-        let shared =
-            Arc::new(Shared { received: 0.into(), close: false.into(), frame: usize::MAX.into(), state: watch::Sender::new(state), commands: sender });
+        let state = State {
+            down_since: None,
+            lost: 0,
+            ended: None,
+        };
+        let shared = Arc::new(Shared {
+            received: 0.into(),
+            close: false.into(),
+            frame: usize::MAX.into(),
+            state: watch::Sender::new(state),
+            commands: sender,
+        });
         let peer_window = usize::try_from(peer_window).unwrap_or(usize::MAX);
         Self {
             core: Core::new(config, peer_window, now),
@@ -229,7 +243,12 @@ impl Link {
             match command {
                 Command::Kill(why) => self.end(why),
                 Command::Wake => {}
-                Command::Attach { carrier, generation, peer_received, answer } => {
+                Command::Attach {
+                    carrier,
+                    generation,
+                    peer_received,
+                    answer,
+                } => {
                     self.attach(carrier, generation, peer_received, answer, now);
                 }
             }
@@ -249,7 +268,14 @@ impl Link {
         now
     }
 
-    fn attach(&mut self, carrier: BoxCarrier, generation: u64, peer_received: u64, answer: bool, now: Instant) {
+    fn attach(
+        &mut self,
+        carrier: BoxCarrier,
+        generation: u64,
+        peer_received: u64,
+        answer: bool,
+        now: Instant,
+    ) {
         // The offset is read at the switch itself: until then the old carrier may deliver.
         let first = answer.then(|| Frame::Resumed(self.core.received()).encode());
         match self.core.attach(generation, peer_received, first, now) {
@@ -276,13 +302,20 @@ impl Link {
 
     /// Before `Pending` is returned: the timer has to be registered with the shared waker.
     fn arm(&mut self) {
-        let Some(deadline) = self.core.deadline() else { return };
+        let Some(deadline) = self.core.deadline() else {
+            return;
+        };
         // A later deadline is found when the armed one fires: resetting at each poll would cost more.
         if self.armed.is_none_or(|armed| deadline < armed) {
             self.armed = Some(deadline);
             self.timer.as_mut().reset(deadline);
         }
-        if self.timer.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready() {
+        if self
+            .timer
+            .as_mut()
+            .poll(&mut Context::from_waker(&self.waker))
+            .is_ready()
+        {
             self.waker.wake_by_ref();
         }
     }
@@ -298,7 +331,9 @@ impl Link {
                 Poll::Ready(Err(_)) => return self.lose_carrier(now),
                 Poll::Pending => return self.blocked(),
             }
-            let Some(message) = self.core.poll_transmit(now) else { break };
+            let Some(message) = self.core.poll_transmit(now) else {
+                break;
+            };
             debug_assert!(message.len() <= MAX_FRAME, "carriers refuse longer messages");
             self.pace.on_sent(message.len(), now);
             if carrier.start_send(message).is_err() {
@@ -324,7 +359,9 @@ impl Link {
 
     /// Takes one message from the carrier. False: nothing there now.
     fn read_once(&mut self, now: Instant) -> bool {
-        let Some(carrier) = &mut self.carrier else { return false };
+        let Some(carrier) = &mut self.carrier else {
+            return false;
+        };
         match carrier.poll_recv(&mut Context::from_waker(&self.waker)) {
             Poll::Ready(Ok(Some(message))) => {
                 self.on_message(message, now);
@@ -380,11 +417,7 @@ fn last_word(carrier: &mut BoxCarrier, frame: &Frame) {
 }
 
 impl AsyncRead for Link {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         me.both.reader.register(cx.waker());
         let now = me.begin();

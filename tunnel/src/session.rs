@@ -175,7 +175,14 @@ impl Client {
             }
         };
         let driver = AbortOnDropHandle::new(tokio::spawn(driver.in_current_span()));
-        Ok(Self { sender, shared: Arc::new(ClientShared { link: handle, closed, _driver: driver }) })
+        Ok(Self {
+            sender,
+            shared: Arc::new(ClientShared {
+                link: handle,
+                closed,
+                _driver: driver,
+            }),
+        })
     }
 
     /// Sends a request and waits for the answer's head. Dropping the future, or the answer's body, resets the stream.
@@ -235,7 +242,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let client = self.0.clone();
-        Box::pin(async move { client.request(request.map(|b| b.map_err(Into::into).boxed_unsync())).await })
+        Box::pin(async move {
+            client
+                .request(request.map(|b| b.map_err(Into::into).boxed_unsync()))
+                .await
+        })
     }
 }
 

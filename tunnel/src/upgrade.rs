@@ -12,7 +12,8 @@
 use std::io;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, uri::PathAndQuery,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    uri::PathAndQuery,
 };
 use hyper::ext::Protocol;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
@@ -62,7 +63,10 @@ pub fn connect_request<B>(
     mut headers: HeaderMap,
     body: B,
 ) -> Result<Request<B>, Error> {
-    let protocol = protocol.to_str().ok().filter(|p| !p.is_empty() && p.len() <= MAX_PROTOCOL);
+    let protocol = protocol
+        .to_str()
+        .ok()
+        .filter(|p| !p.is_empty() && p.len() <= MAX_PROTOCOL);
     let protocol = Protocol::from(protocol.ok_or(Error::Protocol)?);
     let method = HeaderValue::from_str(method.as_str()).map_err(|_| Error::Protocol)?;
     remove_hop_by_hop(&mut headers);
@@ -154,7 +158,12 @@ where
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    for name in [header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING, header::CONTENT_LENGTH] {
+    for name in [
+        header::CONNECTION,
+        header::UPGRADE,
+        header::TRANSFER_ENCODING,
+        header::CONTENT_LENGTH,
+    ] {
         headers.remove(name);
     }
 }
@@ -164,7 +173,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
+            .collect()
     }
 
     fn round_trip(status: u16, upstream: &[(&'static str, &'static str)]) -> http::response::Parts {
@@ -178,7 +190,10 @@ mod tests {
 
     #[test]
     fn a_request_arrives_as_it_was_sent() {
-        let sent = headers(&[("x-stream-protocol-version", "v4.channel.k8s.io"), ("connection", "Upgrade")]);
+        let sent = headers(&[
+            ("x-stream-protocol-version", "v4.channel.k8s.io"),
+            ("connection", "Upgrade"),
+        ]);
         let path = PathAndQuery::from_static("/exec?command=ls");
         let protocol = HeaderValue::from_static("SPDY/3.1");
         let mut request = connect_request(&Method::POST, &protocol, path, sent, ()).unwrap();
@@ -197,9 +212,20 @@ mod tests {
 
     #[test]
     fn a_101_arrives_with_its_headers() {
-        let head = round_trip(101, &[("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-accept", "x")]);
+        let head = round_trip(
+            101,
+            &[
+                ("upgrade", "websocket"),
+                ("connection", "upgrade"),
+                ("sec-websocket-accept", "x"),
+            ],
+        );
         assert_eq!(head.status, 101);
-        let want = headers(&[("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", "x")]);
+        let want = headers(&[
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-accept", "x"),
+        ]);
         assert_eq!(head.headers, want);
     }
 
@@ -214,13 +240,22 @@ mod tests {
 
     #[test]
     fn an_agent_that_lies_about_the_status_is_refused() {
-        for (outer, inner) in [(200, Some("403")), (403, Some("101")), (200, None), (200, Some("x"))] {
+        for (outer, inner) in [
+            (200, Some("403")),
+            (403, Some("101")),
+            (200, None),
+            (200, Some("x")),
+        ] {
             let (mut head, ()) = Response::new(()).into_parts();
             head.status = StatusCode::from_u16(outer).unwrap();
             if let Some(inner) = inner {
                 head.headers.insert(STATUS, HeaderValue::from_static(inner));
             }
-            assert_eq!(user_response(&head).unwrap_err(), Error::Tunnel, "{outer} {inner:?}");
+            assert_eq!(
+                user_response(&head).unwrap_err(),
+                Error::Tunnel,
+                "{outer} {inner:?}"
+            );
         }
     }
 
@@ -231,7 +266,10 @@ mod tests {
             *request.headers_mut() = headers(pairs);
             is_upgrade(&request)
         };
-        assert!(ask(&[("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")]));
+        assert!(ask(&[
+            ("upgrade", "websocket"),
+            ("connection", "keep-alive, Upgrade")
+        ]));
         assert!(!ask(&[("upgrade", "websocket")]));
         assert!(!ask(&[("connection", "upgrade")]));
     }

@@ -71,12 +71,18 @@ impl Bench {
             soon(async { tokio::join!(link::open(dialer, link::Config::default()), accept) }).await;
         let streams = TaskTracker::new();
         let metrics = ProxyMetrics::default();
-        let proxy = Proxy::new(Upstream::new(config).unwrap(), metrics.clone(), streams.clone());
+        let near = near.unwrap();
+        let proxy = Proxy::new(
+            Upstream::new(config).unwrap(),
+            metrics.clone(),
+            near.handle(),
+            streams.clone(),
+        );
         let service = service_fn(move |request| {
             let proxy = proxy.clone();
             async move { Ok::<_, Infallible>(proxy.handle(request).await) }
         });
-        let serving = session::serve(near.unwrap(), Kind::Data, service, CancellationToken::new());
+        let serving = session::serve(near, Kind::Data, service, CancellationToken::new());
         let agent = tokio::spawn(async move {
             let _test_ended = serving.await;
         });

@@ -17,10 +17,11 @@ use hyper::{
 };
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use kantaloupe_tunnel::session::Body;
+use kantaloupe_tunnel::{carrier::readahead::ReadAhead, session::Body};
 use kube::client::ConfigExt;
+use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tracing::{Instrument, debug, debug_span};
@@ -70,7 +71,7 @@ impl Upstream {
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_keepalive(Some(TCP_KEEPALIVE));
         let connector = config
-            .rustls_https_connector_with_connector(tcp)
+            .rustls_https_connector_with_connector(tcp.map_response(read_ahead))
             .map_err(UpstreamError::Tls)?;
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -110,6 +111,11 @@ impl Upstream {
     ) -> BoxFuture<'static, Result<Response<Driven>, BoxError>> {
         Box::pin(self.one_shot.clone().oneshot(request))
     }
+}
+
+/// rustls reads in small pieces; see [`ReadAhead`].
+fn read_ahead(tcp: TokioIo<TcpStream>) -> TokioIo<ReadAhead<TcpStream>> {
+    TokioIo::new(ReadAhead::new(tcp.into_inner()))
 }
 
 /// One connection for one request.

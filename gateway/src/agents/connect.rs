@@ -12,7 +12,7 @@ use kantaloupe_proto::{
     assertion::{Claims, SessionKind, Unverified},
 };
 use kantaloupe_tunnel::{
-    carrier::{socket, websocket},
+    carrier::websocket,
     session::{Client, Kind},
 };
 use tokio::{sync::oneshot, time::timeout};
@@ -251,10 +251,10 @@ async fn open_session(app: &App, key: &TunnelKey, kind: Kind, upgrade: OnUpgrade
         }
         Err(_) => return None,
     };
-    let io = UpgradedIo::new(upgraded)
+    let mut io = UpgradedIo::new(upgraded)
         .inspect_err(|error| tracing::warn!(%error, "upgrade failed"))
         .ok()?;
-    if let Err(error) = socket::tune(io.tcp()) {
+    if let Err(error) = io.tune() {
         // The tunnel works without, only less well.
         tracing::warn!(%error, "socket options not set");
     }

@@ -10,13 +10,13 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures::{Sink, Stream, StreamExt, stream::SplitSink};
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::{client::conn::http2::SendRequest, service::service_fn};
 use hyper_util::rt::TokioIo;
 use kantaloupe_tunnel::{
-    carrier::socket,
+    carrier::{BoxCarrier, socket, websocket},
+    frame::MAX_FRAME,
     link::Config,
     session::{self, Body, Kind, ORIGIN},
 };
@@ -26,11 +26,7 @@ use tokio::{
     runtime::Runtime,
     time::Instant,
 };
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{Message, protocol::{Role, WebSocketConfig}},
-};
-use tokio_util::{io::StreamReader, sync::CancellationToken};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     cpu,
@@ -47,7 +43,11 @@ const SMALL: usize = 2000;
 
 /// The agent's end runs on a thread of its own, as it would on a machine of its own.
 fn thread() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }
 
 /// Measures and reports.
@@ -80,7 +80,11 @@ pub fn run(report: &mut Report, runs: usize) -> anyhow::Result<()> {
 /// One side of [`run`] alone, for a profiler.
 pub fn profile(with_link: bool) -> anyhow::Result<()> {
     let (agent, gateway) = (thread(), thread());
-    let sender = if with_link { gateway.block_on(linked(&agent)) } else { gateway.block_on(bare(&agent)) }?;
+    let sender = if with_link {
+        gateway.block_on(linked(&agent))
+    } else {
+        gateway.block_on(bare(&agent))
+    }?;
     let (one, eight, _, cpu) = gateway.block_on(gateway.spawn(measure(sender)))??;
     println!("one stream {one:.0} MB/s, eight {eight:.0} MB/s, {cpu:.2} CPU s/GB");
     Ok(())
@@ -144,15 +148,24 @@ async fn get(sender: &SendRequest<Body>, path: &str) -> anyhow::Result<u64> {
 async fn linked(agent: &Runtime) -> anyhow::Result<SendRequest<Body>> {
     let tls = Tls::new();
     let mut listener = Listener::start(&tls, Config::default()).await?;
-    let dialer = Arc::new(WssDialer { tls, to: listener.addr });
+    let dialer = Arc::new(WssDialer {
+        tls,
+        to: listener.addr,
+    });
     agent.spawn(async move {
         let link = kantaloupe_tunnel::link::open(dialer, Config::default()).await?;
         let drain = CancellationToken::new();
         session::serve(link, Kind::Data, service_fn(service::serve), drain).await?;
         Ok::<_, anyhow::Error>(())
     });
-    let link = listener.links.recv().await.ok_or_else(|| anyhow::anyhow!("no link"))?;
-    let (sender, connection) = session::http2_client(Kind::Data).handshake(TokioIo::new(link)).await?;
+    let link = listener
+        .links
+        .recv()
+        .await
+        .ok_or_else(|| anyhow::anyhow!("no link"))?;
+    let (sender, connection) = session::http2_client(Kind::Data)
+        .handshake(TokioIo::new(link))
+        .await?;
     tokio::spawn(async move {
         let _listener = listener;
         let _ = connection.await;
@@ -168,49 +181,53 @@ async fn bare(agent: &Runtime) -> anyhow::Result<SendRequest<Body>> {
     agent.spawn(async move {
         let tcp = TcpStream::connect(to).await?;
         socket::tune(&tcp)?;
-        let io = Messages::new(connector.connect(localhost(), tcp).await?, Role::Client).await;
-        session::http2_server(Kind::Data).serve_connection(TokioIo::new(io), service_fn(service::serve)).await?;
+        let carrier = websocket::client(connector.connect(localhost(), tcp).await?);
+        let io = Messages {
+            carrier,
+            received: Bytes::new(),
+        };
+        session::http2_server(Kind::Data)
+            .serve_connection(TokioIo::new(io), service_fn(service::serve))
+            .await?;
         Ok::<_, anyhow::Error>(())
     });
     let (tcp, _) = listener.accept().await?;
     socket::tune(&tcp)?;
-    let io = Messages::new(tls.acceptor.accept(tcp).await?, Role::Server).await;
-    let (sender, connection) = session::http2_client(Kind::Data).handshake(TokioIo::new(io)).await?;
+    let carrier = websocket::server(tls.acceptor.accept(tcp).await?);
+    let io = Messages {
+        carrier,
+        received: Bytes::new(),
+    };
+    let (sender, connection) = session::http2_client(Kind::Data)
+        .handshake(TokioIo::new(io))
+        .await?;
     tokio::spawn(connection);
     tokio::time::sleep(Duration::from_millis(10)).await;
     Ok(sender)
 }
 
-type In = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
-
-/// A byte stream over WebSocket messages as one would write it without a link.
-struct Messages<S> {
-    reader: StreamReader<In, Bytes>,
-    writer: SplitSink<WebSocketStream<S>, Message>,
+/// A byte stream over the same carrier as one would write it without a link: a message per write.
+struct Messages {
+    carrier: BoxCarrier,
+    received: Bytes,
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Messages<S> {
-    async fn new(io: S, role: Role) -> Self {
-        let config = WebSocketConfig::default().read_buffer_size(16 << 10).write_buffer_size(64 << 10);
-        let (writer, reader) = WebSocketStream::from_raw_socket(io, role, Some(config)).await.split();
-        let reader = reader.filter_map(|message| async move {
-            match message {
-                Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
-                Ok(_) => None,
-                Err(e) => Some(Err(io::Error::other(e))),
+impl AsyncRead for Messages {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        while me.received.is_empty() {
+            match ready!(me.carrier.poll_recv(cx))? {
+                Some(message) => me.received = message,
+                None => return Poll::Ready(Ok(())),
             }
-        });
-        Self { reader: StreamReader::new(Box::pin(reader)), writer }
+        }
+        let n = me.received.len().min(buf.remaining());
+        buf.put_slice(&me.received.split_to(n));
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> AsyncRead for Messages<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.reader).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> AsyncWrite for Messages<S> {
+impl AsyncWrite for Messages {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
@@ -220,23 +237,26 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> AsyncWrite for Messages<S> {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(Pin::new(&mut self.writer).poll_ready(cx)).map_err(io::Error::other)?;
-        let n = bufs.iter().map(|b| b.len()).sum();
+        let me = self.get_mut();
+        ready!(me.carrier.poll_ready(cx))?;
+        let n = bufs.iter().map(|b| b.len()).sum::<usize>().min(MAX_FRAME);
         let mut message = BytesMut::with_capacity(n);
-        bufs.iter().for_each(|b| message.extend_from_slice(b));
-        Pin::new(&mut self.writer).start_send(Message::Binary(message.freeze())).map_err(io::Error::other)?;
+        for buf in bufs {
+            message.extend_from_slice(&buf[..buf.len().min(n - message.len())]);
+        }
+        me.carrier.start_send(message.freeze())?;
         Poll::Ready(Ok(n))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.writer).poll_flush(cx).map_err(io::Error::other)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().carrier.poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.writer).poll_close(cx).map_err(io::Error::other)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().carrier.poll_flush(cx)
     }
 }

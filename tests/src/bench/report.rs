@@ -48,11 +48,16 @@ impl Figure {
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get((sorted.len().saturating_sub(1)) / 2).copied().unwrap_or(f64::NAN)
+    sorted
+        .get((sorted.len().saturating_sub(1)) / 2)
+        .copied()
+        .unwrap_or(f64::NAN)
 }
 
 fn spread(values: &[f64]) -> f64 {
-    let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
+    let (low, high) = values
+        .iter()
+        .fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
     (high - low) / median(values)
 }
 
@@ -79,7 +84,10 @@ impl Report {
 
 /// Head of the table.
 pub fn head() -> String {
-    format!("{:<34} {:>10} {:>10} {:>7}  {:<8} {:>4} {:>7}", "figure", "value", "direct", "ratio", "unit", "runs", "spread")
+    format!(
+        "{:<34} {:>10} {:>10} {:>7}  {:<8} {:>4} {:>7}",
+        "figure", "value", "direct", "ratio", "unit", "runs", "spread"
+    )
 }
 
 fn line(f: &Figure) -> String {

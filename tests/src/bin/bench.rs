@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use kantaloupe_tests::bench::{link, report};
+use kantaloupe_tests::bench::{chain, link, memory, report};
 
 // As what ships.
 #[global_allocator]
@@ -27,6 +27,19 @@ fn main() -> anyhow::Result<()> {
     let mut report = report::Report::default();
     if wanted("link") {
         link::run(&mut report, runs)?;
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    if wanted("loopback") {
+        runtime.block_on(chain::loopback(&mut report, runs))?;
+    }
+    if wanted("wan") {
+        runtime.block_on(chain::wan(&mut report, runs.min(3)))?;
+    }
+    if wanted("memory") {
+        runtime.block_on(memory::one(&mut report))?;
+    }
+    if wanted("fleet") {
+        runtime.block_on(memory::fleet(&mut report))?;
     }
     report.write(Path::new("target/bench/report.json"))
 }

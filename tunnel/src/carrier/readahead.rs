@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::{Buf, BytesMut};
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
@@ -29,7 +30,11 @@ pub struct ReadAhead<S> {
 impl<S> ReadAhead<S> {
     /// Around a fresh connection.
     pub fn new(io: S) -> Self {
-        Self { io, buffer: BytesMut::new(), busy: false }
+        Self {
+            io,
+            buffer: BytesMut::new(),
+            busy: false,
+        }
     }
 
     /// The connection itself, for its options. Reading from it would lose what was read ahead.
@@ -39,11 +44,7 @@ impl<S> ReadAhead<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         if me.buffer.is_empty() {
             if !me.busy || buf.remaining() >= CAPACITY {
@@ -95,6 +96,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
     }
 }
 
+impl<S: Connection> Connection for ReadAhead<S> {
+    fn connected(&self) -> Connected {
+        self.io.connected()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -136,7 +143,11 @@ mod tests {
         }
         assert!(io.busy);
         let idle = std::future::poll_fn(|cx| {
-            Poll::Ready(Pin::new(&mut io).poll_read(cx, &mut ReadBuf::new(&mut buf)).is_pending())
+            Poll::Ready(
+                Pin::new(&mut io)
+                    .poll_read(cx, &mut ReadBuf::new(&mut buf))
+                    .is_pending(),
+            )
         });
         assert!(idle.await);
         assert_eq!(io.buffer.capacity(), 0);

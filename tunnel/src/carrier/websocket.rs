@@ -47,7 +47,10 @@ pub fn client_headers(headers: &mut HeaderMap) -> Key {
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_VERSION, VERSION);
     headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
-    headers.insert(header::SEC_WEBSOCKET_KEY, key.parse().expect("base64 is a valid header"));
+    headers.insert(
+        header::SEC_WEBSOCKET_KEY,
+        key.parse().expect("base64 is a valid header"),
+    );
     Key(key)
 }
 
@@ -57,7 +60,10 @@ pub fn check_response<B>(response: &Response<B>, key: &Key) -> Result<(), NotUpg
         return Err(NotUpgraded::Status(response.status()));
     }
     let is = |name: &header::HeaderName, want: &str| {
-        response.headers().get(name).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(want.as_bytes()))
+        response
+            .headers()
+            .get(name)
+            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(want.as_bytes()))
     };
     if !is(&header::UPGRADE, "websocket") {
         return Err(NotUpgraded::Header("Upgrade"));
@@ -66,7 +72,11 @@ pub fn check_response<B>(response: &Response<B>, key: &Key) -> Result<(), NotUpg
         return Err(NotUpgraded::Header("Sec-WebSocket-Protocol"));
     }
     let accept = derive_accept_key(key.0.as_bytes());
-    if response.headers().get(header::SEC_WEBSOCKET_ACCEPT).is_none_or(|v| v.as_bytes() != accept.as_bytes()) {
+    if response
+        .headers()
+        .get(header::SEC_WEBSOCKET_ACCEPT)
+        .is_none_or(|v| v.as_bytes() != accept.as_bytes())
+    {
         return Err(NotUpgraded::Header("Sec-WebSocket-Accept"));
     }
     Ok(())
@@ -76,7 +86,11 @@ pub fn check_response<B>(response: &Response<B>, key: &Key) -> Result<(), NotUpg
 pub fn server_response<B>(request: &Request<B>) -> Result<Response<()>, BadUpgrade> {
     let headers = request.headers();
     let has = |name: header::HeaderName, want: &str, label| {
-        let listed = headers.get_all(&name).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+        let listed = headers
+            .get_all(&name)
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(','));
         if listed.into_iter().any(|v| v.trim().eq_ignore_ascii_case(want)) {
             Ok(())
         } else {
@@ -87,7 +101,9 @@ pub fn server_response<B>(request: &Request<B>) -> Result<Response<()>, BadUpgra
     has(header::UPGRADE, "websocket", "Upgrade")?;
     has(header::SEC_WEBSOCKET_VERSION, "13", "Sec-WebSocket-Version")?;
     has(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL, "Sec-WebSocket-Protocol")?;
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(BadUpgrade("Sec-WebSocket-Key"))?;
+    let key = headers
+        .get(header::SEC_WEBSOCKET_KEY)
+        .ok_or(BadUpgrade("Sec-WebSocket-Key"))?;
     let accept = derive_accept_key(key.as_bytes());
     let response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)

@@ -68,7 +68,10 @@ impl Drop for Registered {
 impl Acceptor {
     /// No links yet; new ones get `config`.
     pub fn new(config: Config) -> Self {
-        Self { links: Arc::default(), config }
+        Self {
+            links: Arc::default(),
+            config,
+        }
     }
 
     /// Number of links, with or without a carrier.
@@ -84,14 +87,22 @@ impl Acceptor {
     /// Takes a carrier whose peer was authenticated as `principal`. `Some` is a new link; `None` means that an
     /// existing link of the same principal goes on with the carrier.
     pub async fn accept(&self, mut carrier: BoxCarrier, principal: &str) -> Result<Option<Link>, LinkError> {
-        let first = timeout(HANDSHAKE, carrier::recv(&mut carrier)).await.map_err(io::Error::from)??;
+        let first = timeout(HANDSHAKE, carrier::recv(&mut carrier))
+            .await
+            .map_err(io::Error::from)??;
         match Frame::decode(first) {
             Ok(Frame::New(window)) if PEER_WINDOW.contains(&window) => {
                 self.create(carrier, principal, window).await.map(Some)
             }
-            Ok(Frame::Resume { received, id, secret, generation }) => {
-                self.resume(carrier, principal, (id, secret), generation, received).await.map(|()| None)
-            }
+            Ok(Frame::Resume {
+                received,
+                id,
+                secret,
+                generation,
+            }) => self
+                .resume(carrier, principal, (id, secret), generation, received)
+                .await
+                .map(|()| None),
             _ => Err(LinkError::Protocol),
         }
     }
@@ -103,12 +114,25 @@ impl Acceptor {
         peer_window: u64,
     ) -> Result<Link, LinkError> {
         let (id, secret): (LinkId, LinkSecret) = (random()?, random()?);
-        let created = Frame::Created { window: self.config.window as u64, id, secret };
-        timeout(HANDSHAKE, carrier::send(&mut carrier, created.encode())).await.map_err(io::Error::from)??;
+        let created = Frame::Created {
+            window: self.config.window as u64,
+            id,
+            secret,
+        };
+        timeout(HANDSHAKE, carrier::send(&mut carrier, created.encode()))
+            .await
+            .map_err(io::Error::from)??;
         Ok(Link::new(carrier, self.config.clone(), peer_window, |shared| {
-            let entry = Entry { principal: principal.to_owned(), secret, commands: shared.commands.clone() };
+            let entry = Entry {
+                principal: principal.to_owned(),
+                secret,
+                commands: shared.commands.clone(),
+            };
             self.links.lock().insert(id, entry);
-            Registered { links: Arc::downgrade(&self.links), id }
+            Registered {
+                links: Arc::downgrade(&self.links),
+                id,
+            }
         }))
     }
 
@@ -133,11 +157,20 @@ impl Acceptor {
         let code = match found {
             Err(code) => code,
             Ok(commands) => {
-                let attach = Command::Attach { carrier, generation, peer_received, answer: true };
-                let Err(error) = commands.try_send(attach) else { return Ok(()) };
+                let attach = Command::Attach {
+                    carrier,
+                    generation,
+                    peer_received,
+                    answer: true,
+                };
+                let Err(error) = commands.try_send(attach) else {
+                    return Ok(());
+                };
                 let (mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command)) =
                     error;
-                let Command::Attach { carrier: back, .. } = command else { return Err(LinkError::Protocol) };
+                let Command::Attach { carrier: back, .. } = command else {
+                    return Err(LinkError::Protocol);
+                };
                 carrier = back;
                 refusal::UNKNOWN
             }

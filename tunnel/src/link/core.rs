@@ -196,7 +196,10 @@ impl Core {
             pong: None,
             ack_due: None,
             dead: None,
-            stats: Stats { carriers: 1, ..Stats::default() },
+            stats: Stats {
+                carriers: 1,
+                ..Stats::default()
+            },
         }
     }
 
@@ -246,7 +249,9 @@ impl Core {
         }
         let used = self.replay_bytes() + FRAME_COST * self.frames.len();
         let window = self.config.window.min(self.peer_window);
-        window.saturating_sub(used).min(self.unsent.saturating_sub(delta(self.end, self.next)))
+        window
+            .saturating_sub(used)
+            .min(self.unsent.saturating_sub(delta(self.end, self.next)))
     }
 
     /// Takes what fits. The one copy on the way out: the writer lends its bytes, the replay buffer has to own them.
@@ -259,7 +264,8 @@ impl Core {
             left -= buf.len();
             while !buf.is_empty() {
                 self.make_room(total);
-                let space = (self.open.capacity() - self.open.len()).min(HEADER + MAX_PAYLOAD - self.open.len());
+                let space =
+                    (self.open.capacity() - self.open.len()).min(HEADER + MAX_PAYLOAD - self.open.len());
                 let (now, later) = buf.split_at(buf.len().min(space));
                 self.open.extend_from_slice(now);
                 self.end += now.len() as u64;
@@ -280,7 +286,11 @@ impl Core {
         if self.open.is_empty() {
             // What is left of the last allocation serves while it is big enough to be worth a frame.
             if self.open.capacity() < HEADER + expected.clamp(1, SMALL_BUFFER) {
-                let payload = if expected > SMALL_BUFFER { MAX_PAYLOAD } else { SMALL_BUFFER };
+                let payload = if expected > SMALL_BUFFER {
+                    MAX_PAYLOAD
+                } else {
+                    SMALL_BUFFER
+                };
                 self.open.reserve(HEADER + payload);
             }
             self.open.put_bytes(0, HEADER);
@@ -294,7 +304,10 @@ impl Core {
         }
         let start = self.end - length as u64;
         self.open[..HEADER].copy_from_slice(&data_header(length, start));
-        self.frames.push_back(Sent { start, wire: self.open.split().freeze() });
+        self.frames.push_back(Sent {
+            start,
+            wire: self.open.split().freeze(),
+        });
     }
 
     /// Enough is there to be worth a call of the carrier before the writer flushes.
@@ -397,7 +410,9 @@ impl Core {
     }
 
     fn on_data(&mut self, offset: u64, mut payload: Bytes) -> Result<(), &'static str> {
-        let end = offset.checked_add(payload.len() as u64).ok_or("offset overflow")?;
+        let end = offset
+            .checked_add(payload.len() as u64)
+            .ok_or("offset overflow")?;
         if offset > self.received {
             return Err("gap in the data");
         }
@@ -450,7 +465,9 @@ impl Core {
     pub fn read(&mut self, max: usize, now: Instant, mut sink: impl FnMut(&[u8])) -> usize {
         let mut n = 0;
         while n < max {
-            let Some(front) = self.queue.front_mut() else { break };
+            let Some(front) = self.queue.front_mut() else {
+                break;
+            };
             let k = front.len().min(max - n);
             sink(&front[..k]);
             n += k;
@@ -464,7 +481,11 @@ impl Core {
         // After the peer's FIN everything is acknowledged already, and a due time for nothing would never pass.
         if n > 0 && delta(self.ack_value(), self.acknowledged) > 0 {
             // The end of the stream is told at once: the peer waits for it to close.
-            let due = if self.eof() { now } else { now + self.config.ack_delay };
+            let due = if self.eof() {
+                now
+            } else {
+                now + self.config.ack_delay
+            };
             self.ack_due = Some(self.ack_due.map_or(due, |d| d.min(due)));
         }
         n
@@ -482,7 +503,11 @@ impl Core {
     /// A peer that has finished needs no more window, so its FIN is acknowledged on receipt: a reader that has stopped
     /// reading, as HTTP/2 does when it closes, must not hold up the peer's shutdown, least of all at both ends at once.
     fn ack_value(&self) -> u64 {
-        if self.fin_received() { self.received + 1 } else { self.consumed }
+        if self.fin_received() {
+            self.received + 1
+        } else {
+            self.consumed
+        }
     }
 
     // === carriers come and go ===
@@ -514,7 +539,10 @@ impl Core {
         let from = peer_received.max(self.acked).min(self.end);
         // Frames go out whole; the receiver drops what it has of the first one.
         self.handed = self.frames.partition_point(|f| f.end() <= from);
-        self.next = self.frames.get(self.handed).map_or_else(|| self.unsealed_start(), |f| f.start);
+        self.next = self
+            .frames
+            .get(self.handed)
+            .map_or_else(|| self.unsealed_start(), |f| f.start);
         self.force_ack = true; // the last acknowledgement may have been lost
         (self.since, self.last_heard) = (now, now);
         self.stats.carriers += 1;
@@ -557,7 +585,11 @@ impl Core {
     }
 
     fn ping_after(&self) -> Duration {
-        if self.acked < self.end { self.config.ping_busy } else { self.config.ping_idle }
+        if self.acked < self.end {
+            self.config.ping_busy
+        } else {
+            self.config.ping_idle
+        }
     }
 
     /// Looks at the clock.

@@ -45,7 +45,10 @@ pub struct DialError {
 
 impl DialError {
     fn io(error: io::Error) -> Self {
-        Self { retry: true, source: error.into() }
+        Self {
+            retry: true,
+            source: error.into(),
+        }
     }
 }
 
@@ -69,7 +72,9 @@ pub async fn open(dialer: Arc<dyn Dialer>, config: Config) -> Result<Link, OpenE
     let mut carrier = dial(&*dialer).await?;
     let new = Frame::New(config.window as u64);
     let answer = exchange(&mut carrier, &new).await?;
-    let Frame::Created { window, id, secret } = answer else { return Err(OpenError::Protocol) };
+    let Frame::Created { window, id, secret } = answer else {
+        return Err(OpenError::Protocol);
+    };
     Ok(Link::new(carrier, config, window, |shared| {
         let supply = supply(dialer, shared.clone(), id, secret).instrument(tracing::Span::current());
         AbortOnDropHandle::new(tokio::spawn(supply))
@@ -77,7 +82,9 @@ pub async fn open(dialer: Arc<dyn Dialer>, config: Config) -> Result<Link, OpenE
 }
 
 async fn dial(dialer: &dyn Dialer) -> Result<BoxCarrier, DialError> {
-    timeout(DIAL, dialer.dial()).await.unwrap_or_else(|e| Err(DialError::io(e.into())))
+    timeout(DIAL, dialer.dial())
+        .await
+        .unwrap_or_else(|e| Err(DialError::io(e.into())))
 }
 
 async fn exchange(carrier: &mut BoxCarrier, frame: &Frame) -> Result<Frame, OpenError> {
@@ -94,7 +101,9 @@ async fn supply(dialer: Arc<dyn Dialer>, shared: Arc<Shared>, id: LinkId, secret
     let mut state = shared.state.subscribe();
     let mut generation = 1;
     loop {
-        let lost = state.wait_for(|s| s.ended.is_some() || s.lost >= generation).await;
+        let lost = state
+            .wait_for(|s| s.ended.is_some() || s.lost >= generation)
+            .await;
         if lost.is_ok_and(|s| s.ended.is_some()) {
             return;
         }
@@ -153,11 +162,23 @@ async fn resume(
     let mut carrier = dial(dialer).await?;
     // May be older than what the link has by the time it arrives; the peer sends a little twice then.
     let received = shared.received.load(Relaxed);
-    let answer = exchange(&mut carrier, &Frame::Resume { received, id, secret, generation }).await?;
+    let answer = exchange(
+        &mut carrier,
+        &Frame::Resume {
+            received,
+            id,
+            secret,
+            generation,
+        },
+    )
+    .await?;
     match answer {
-        Frame::Resumed(peer_received) => {
-            Ok(Command::Attach { carrier, generation, peer_received, answer: false })
-        }
+        Frame::Resumed(peer_received) => Ok(Command::Attach {
+            carrier,
+            generation,
+            peer_received,
+            answer: false,
+        }),
         // An attempt that was overtaken by a later one is simply repeated.
         Frame::Refused(refusal::STALE) => Err(OpenError::Protocol.into()),
         Frame::Refused(code) => Err(Failed::Refused(code)),

@@ -32,7 +32,14 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(now: Instant) -> Self {
-        Self { start: now, last: now, bytes: 0, was_blocked: false, frame: *FRAME.end(), unsent: *UNSENT.end() }
+        Self {
+            start: now,
+            last: now,
+            bytes: 0,
+            was_blocked: false,
+            frame: *FRAME.end(),
+            unsent: *UNSENT.end(),
+        }
     }
 
     /// The carrier took `n` bytes.
@@ -77,7 +84,11 @@ impl Pace {
 }
 
 fn within(value: f64, range: &std::ops::RangeInclusive<usize>) -> usize {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts of floats saturate")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts of floats saturate"
+    )]
     (value as usize).clamp(*range.start(), *range.end())
 }
 

@@ -85,14 +85,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
     // === outwards ===
 
     fn enqueue(&mut self, opcode: OpCode, payload: Bytes) -> io::Result<()> {
-        let mut header = FrameHeader { opcode, is_final: true, ..FrameHeader::default() };
+        let mut header = FrameHeader {
+            opcode,
+            is_final: true,
+            ..FrameHeader::default()
+        };
         let length = payload.len() as u64;
         if self.role == Role::Client {
             let mut key = [0; 4];
             rand::fill(&mut key).map_err(|_| io::Error::other("the system gives no random bytes"))?;
             header.mask = Some(key);
             let mut wire = BytesMut::with_capacity(header.len(length) + payload.len());
-            header.format(length, &mut (&mut wire).writer()).map_err(io::Error::other)?;
+            header
+                .format(length, &mut (&mut wire).writer())
+                .map_err(io::Error::other)?;
             for block in payload.chunks(MASK_BLOCK) {
                 let start = wire.len();
                 wire.extend_from_slice(block);
@@ -101,7 +107,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
             self.push(wire.freeze());
         } else {
             let mut wire = BytesMut::with_capacity(header.len(length));
-            header.format(length, &mut (&mut wire).writer()).map_err(io::Error::other)?;
+            header
+                .format(length, &mut (&mut wire).writer())
+                .map_err(io::Error::other)?;
             self.push(wire.freeze());
             self.push(payload);
         }
@@ -151,7 +159,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
             }
             Some(frame) => {
                 let left = frame.length - frame.payload.len();
-                poll_read_buf(Pin::new(&mut self.io), cx, &mut (&mut frame.payload).limit(left.min(BODY_READ)))
+                poll_read_buf(
+                    Pin::new(&mut self.io),
+                    cx,
+                    &mut (&mut frame.payload).limit(left.min(BODY_READ)),
+                )
             }
         };
         match ready!(n)? {
@@ -164,7 +176,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
     fn parse_head(&mut self) -> io::Result<bool> {
         let mut cursor = Cursor::new(&self.head[..]);
         let Some((header, length)) = FrameHeader::parse(&mut cursor).map_err(io::Error::other)? else {
-            return if self.head.len() < MAX_HEADER { Ok(false) } else { Err(invalid("a header that never ends")) };
+            return if self.head.len() < MAX_HEADER {
+                Ok(false)
+            } else {
+                Err(invalid("a header that never ends"))
+            };
         };
         let used = usize::try_from(cursor.position()).expect("a header has 14 bytes at most");
         let limit = match header.opcode {
@@ -179,7 +195,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
             return Err(invalid("a reserved bit, though no extension was agreed on"));
         }
         if header.mask.is_some() != (self.role == Role::Server) {
-            return Err(invalid("wrong masking: the dialing end masks, the accepting end does not"));
+            return Err(invalid(
+                "wrong masking: the dialing end masks, the accepting end does not",
+            ));
         }
         self.head.advance(used);
         let length = usize::try_from(length).expect("bounded above");
@@ -187,7 +205,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
         let there = self.head.len().min(length);
         payload.put_slice(&self.head[..there]);
         self.head.advance(there);
-        self.frame = Some(Incoming { header, length, payload });
+        self.frame = Some(Incoming {
+            header,
+            length,
+            payload,
+        });
         Ok(true)
     }
 
@@ -204,7 +226,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
                 self.fragments = Some(frame.payload);
             }
             OpCode::Data(Data::Continue) => {
-                let Some(message) = &mut self.fragments else { return Err(invalid("a fragment of no message")) };
+                let Some(message) = &mut self.fragments else {
+                    return Err(invalid("a fragment of no message"));
+                };
                 message.extend_from_slice(&frame.payload);
                 if frame.header.is_final {
                     return Ok(self.fragments.take().map(BytesMut::freeze));

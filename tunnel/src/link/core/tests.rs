@@ -3,7 +3,11 @@ use super::*;
 const WINDOW: usize = 64 << 10;
 
 fn config() -> Config {
-    Config { window: WINDOW, ack_bytes: 4 << 10, ..Config::default() }
+    Config {
+        window: WINDOW,
+        ack_bytes: 4 << 10,
+        ..Config::default()
+    }
 }
 
 /// Two ends, virtual time, and a carrier that can be cut in the middle of what is under way.
@@ -16,7 +20,11 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let now = Instant::now();
-        Self { ends: [0, 1].map(|_| Core::new(config(), WINDOW, now)), now, generation: 1 }
+        Self {
+            ends: [0, 1].map(|_| Core::new(config(), WINDOW, now)),
+            now,
+            generation: 1,
+        }
     }
 
     /// Everything that end `i` wants to send now.
@@ -50,7 +58,9 @@ impl Pair {
         self.generation += 1;
         let offsets = [self.ends[0].received(), self.ends[1].received()];
         for i in [0, 1] {
-            self.ends[i].attach(self.generation, offsets[1 - i], None, self.now).unwrap();
+            self.ends[i]
+                .attach(self.generation, offsets[1 - i], None, self.now)
+                .unwrap();
         }
     }
 }
@@ -90,7 +100,10 @@ fn frames_of_an_old_carrier_are_ignored_and_overlap_is_dropped() {
     assert_eq!(pair.ends[1].stats().duplicate, 500);
     assert_eq!(read_all(&mut pair.ends[1], pair.now), pattern(0, 1000));
     assert_eq!(pair.ends[1].attach(2, 0, None, pair.now), Err(AttachError::Stale));
-    assert_eq!(pair.ends[1].attach(3, 1, None, pair.now), Err(AttachError::Offset));
+    assert_eq!(
+        pair.ends[1].attach(3, 1, None, pair.now),
+        Err(AttachError::Offset)
+    );
 }
 
 #[test]
@@ -197,13 +210,22 @@ fn fin_is_delivered_once_and_survives_a_cut_at_every_point() {
 #[test]
 fn a_peer_that_breaks_the_protocol_is_named() {
     let now = Instant::now();
-    let data = |offset, n: usize| Frame::Data { offset, payload: vec![0; n].into() };
+    let data = |offset, n: usize| Frame::Data {
+        offset,
+        payload: vec![0; n].into(),
+    };
     let cases: [(Vec<Frame>, &str); 6] = [
         (vec![data(1, 1)], "gap in the data"),
-        (vec![data(0, 60_000), data(60_000, 60_000)], "more data than the window allows"),
+        (
+            vec![data(0, 60_000), data(60_000, 60_000)],
+            "more data than the window allows",
+        ),
         (vec![data(u64::MAX, 1)], "offset overflow"),
         (vec![Frame::Ack(1)], "acknowledgement of what was not sent"),
-        (vec![Frame::Fin(1)], "FIN at another offset than the end of the data"),
+        (
+            vec![Frame::Fin(1)],
+            "FIN at another offset than the end of the data",
+        ),
         (vec![Frame::New(1)], "handshake frame on an established link"),
     ];
     for (frames, want) in cases {
@@ -227,7 +249,10 @@ fn silence_is_probed_then_declared_dead_then_the_link_expires() {
     let t = pair.now + config.ping_idle;
     assert_eq!(core.on_timer(t), None);
     assert_eq!(core.poll_transmit(t), Some(Frame::Ping(1).encode()));
-    assert_eq!(core.on_timer(t + config.dead_after - Duration::from_millis(1)), None);
+    assert_eq!(
+        core.on_timer(t + config.dead_after - Duration::from_millis(1)),
+        None
+    );
     assert_eq!(core.on_timer(t + config.dead_after), Some(Event::CarrierDead));
     core.detach(t);
     assert_eq!(core.deadline(), Some(t + config.expiry));
@@ -293,12 +318,18 @@ fn ends_that_close_at_once_without_reading_do_not_wait_for_each_other() {
     }
     pair.settle();
     for end in &mut pair.ends {
-        assert!(end.fin_acked(), "the FIN is acknowledged although nobody read what came before it");
+        assert!(
+            end.fin_acked(),
+            "the FIN is acknowledged although nobody read what came before it"
+        );
         assert!(end.deadline().unwrap() > pair.now, "nothing is due now");
         let mut got = Vec::new();
         end.read(100, pair.now, |bytes| got.extend_from_slice(bytes));
         assert_eq!(got, b"unread");
         assert!(end.eof());
-        assert!(end.deadline().unwrap() > pair.now, "reading late makes nothing due either");
+        assert!(
+            end.deadline().unwrap() > pair.now,
+            "reading late makes nothing due either"
+        );
     }
 }

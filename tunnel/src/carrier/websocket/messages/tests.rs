@@ -25,12 +25,20 @@ async fn speaks_with_tungstenite() {
     for ours in [Role::Client, Role::Server] {
         let (a, b) = duplex(1000);
         let mut carrier: BoxCarrier = Box::new(Messages::new(a, ours));
-        let theirs = if ours == Role::Client { Role::Server } else { Role::Client };
+        let theirs = if ours == Role::Client {
+            Role::Server
+        } else {
+            Role::Client
+        };
         let mut peer = library(b, theirs).await;
         for n in LENGTHS {
             let (sent, got) = tokio::join!(carrier::send(&mut carrier, bytes(n)), peer.next());
             sent.unwrap();
-            assert_eq!(got.unwrap().unwrap(), Message::Binary(bytes(n)), "{ours:?} sends {n}");
+            assert_eq!(
+                got.unwrap().unwrap(),
+                Message::Binary(bytes(n)),
+                "{ours:?} sends {n}"
+            );
             let (sent, got) = tokio::join!(peer.send(Message::Binary(bytes(n))), carrier::recv(&mut carrier));
             sent.unwrap();
             assert_eq!(got.unwrap(), bytes(n), "{ours:?} receives {n}");
@@ -79,7 +87,10 @@ async fn what_the_protocol_forbids_is_refused() {
     let (a, mut b) = duplex(4096);
     let mut carrier = websocket::server(a);
     b.write_all(&[0x82, 1, 1]).await.unwrap();
-    assert!(carrier::recv(&mut carrier).await.is_err(), "unmasked for a server");
+    assert!(
+        carrier::recv(&mut carrier).await.is_err(),
+        "unmasked for a server"
+    );
     drop(b);
     assert!(carrier::recv(&mut carrier).await.is_err(), "end without close");
 }
