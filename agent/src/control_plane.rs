@@ -171,10 +171,7 @@ impl ControlPlane {
     ) -> Result<TlsStream<ReadAhead<TcpStream>>, Failure> {
         let handshake = self.tls.connect(self.server_name.clone(), ReadAhead::new(tcp));
         match within(TLS_TIMEOUT, deadline, handshake).await {
-            Ok(Ok(mut stream)) => {
-                stream.get_mut().1.set_buffer_limit(Some(socket::TLS_BUFFER));
-                Ok(stream)
-            }
+            Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(self.tls_failure(&error)),
             Err(_elapsed) => {
                 let what = "the TLS handshake did not end in time";

@@ -49,8 +49,7 @@ impl UpgradedIo {
     }
 
     /// Sets what a carrier wants of its connection.
-    pub(crate) fn tune(&mut self) -> io::Result<()> {
-        self.io.get_mut().1.set_buffer_limit(Some(socket::TLS_BUFFER));
+    pub(crate) fn tune(&self) -> io::Result<()> {
         socket::tune(self.io.get_ref().0.get_ref())
     }
 }

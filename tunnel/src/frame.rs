@@ -275,7 +275,7 @@ mod tests {
     /// The format on the wire, so that a change of it is seen.
     #[test]
     fn wire_snapshots() {
-        let hex = |f: &Frame| f.encode().iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let hex = |f: &Frame| f.encode().iter().fold(String::new(), |text, b| text + &format!("{b:02x}"));
         //                                                      type len    value
         assert_eq!(hex(&Frame::Ack(258)), "020000000000000000000102");
         assert_eq!(hex(&Frame::Close(1)), "060000000000000000000001");

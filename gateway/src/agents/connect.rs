@@ -251,7 +251,7 @@ async fn open_session(app: &App, key: &TunnelKey, kind: Kind, upgrade: OnUpgrade
         }
         Err(_) => return None,
     };
-    let mut io = UpgradedIo::new(upgraded)
+    let io = UpgradedIo::new(upgraded)
         .inspect_err(|error| tracing::warn!(%error, "upgrade failed"))
         .ok()?;
     if let Err(error) = io.tune() {

@@ -18,6 +18,8 @@ fn main() -> anyhow::Result<()> {
         match arg.as_str() {
             "profile-link" => return link::profile(true),
             "profile-bare" => return link::profile(false),
+            "profile-down" => return tokio::runtime::Runtime::new()?.block_on(chain::profile(false)),
+            "profile-up" => return tokio::runtime::Runtime::new()?.block_on(chain::profile(true)),
             "--runs" => runs = args.next().unwrap_or_default().parse()?,
             _ => only.push(arg),
         }

@@ -135,7 +135,7 @@ mod tests {
     async fn holds_no_buffer_while_idle() {
         let (mut far, near) = duplex(1 << 20);
         let mut io = ReadAhead::new(near);
-        far.write_all(&[1; 100_000]).await.unwrap();
+        far.write_all(&vec![1; 100_000]).await.unwrap();
         let mut buf = vec![0; 4096];
         let mut got = 0;
         while got < 100_000 {

@@ -124,6 +124,7 @@ impl Sent {
 }
 
 /// State of one end of a link. See the module's documentation for the order of calls.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of two halves and a carrier, not one state")]
 pub struct Core {
     config: Config,
     peer_window: usize,

@@ -33,9 +33,9 @@ const MAX_HEADER: usize = 14;
 const HEAD_READ: usize = 256;
 /// Read at once into a message: one TLS record.
 const BODY_READ: usize = 16 << 10;
-/// Queued bytes above which no further message is taken. What is queued here cannot be overtaken, so it is less than a
-/// large message: the next one is taken when most of this one has left.
-const QUEUE: usize = 16 << 10;
+/// Queued bytes above which no further message is taken. What is queued here cannot be overtaken; the link bounds the
+/// size of messages on a slow line.
+const QUEUE: usize = 32 << 10;
 /// Slices per write: header and payload of two messages.
 const SLICES: usize = 4;
 /// RFC 6455 5.5: longest payload of a control frame.

@@ -1,0 +1,297 @@
+//! The whole way: client, gateway process, agent process, server; beside the direct way and a plain HTTPS proxy.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::Context;
+use tokio::process::Command;
+
+use super::{
+    cpu,
+    load::{Target, percentile},
+    report::{Figure, Report},
+};
+use crate::{
+    processes::{Agent, Gateway, Process, free_port},
+    relay::{Line, Relay},
+    tunnel::Tls,
+    upstream::Upstream,
+};
+
+/// Bytes of one bulk measurement.
+const BULK: u64 = 512 << 20;
+const SMALL: usize = 2000;
+/// Bulk streams beside which a small request is measured.
+const BESIDE: u64 = 8;
+
+/// Everything that a chain needs, started.
+pub struct Chain {
+    pub gateway: Gateway,
+    pub agent: Agent,
+    pub direct: Target,
+    pub tunnel: Target,
+    _upstream: Upstream,
+    _relay: Option<Relay>,
+}
+
+impl Chain {
+    /// With `line`, the connection between agent and gateway is slow and far.
+    pub async fn start(dir: &Path, line: Option<Line>) -> anyhow::Result<Self> {
+        let tls = Tls::new();
+        let upstream = Upstream::start(&tls).await?;
+        let kubeconfig = dir.join("kubeconfig");
+        upstream.kubeconfig(&kubeconfig, &tls)?;
+        let gateway = Gateway::start(dir, &tls).await?;
+        let relay = match line {
+            Some(line) => Some(Relay::start(gateway.addr, Some(line)).await?),
+            None => None,
+        };
+        let port = relay.as_ref().map_or(gateway.addr, |r| r.addr).port();
+        let (id, token) = gateway.create_cluster("bench").await?;
+        let agent = Agent::start(
+            dir,
+            &format!("https://localhost:{port}"),
+            &kubeconfig,
+            &token,
+            &tls,
+        )?;
+        gateway
+            .wait_state(&id, "connected", Duration::from_secs(30))
+            .await
+            .with_context(|| agent.process.said())?;
+        let authorization = format!("Bearer {}", gateway.token);
+        let direct = Target {
+            addr: upstream.addr,
+            tls: tls.clone(),
+            prefix: String::new(),
+            authorization: authorization.clone(),
+        };
+        let prefix = format!("/clusters/{id}/kubernetes");
+        let tunnel = Target {
+            addr: gateway.addr,
+            tls,
+            prefix,
+            authorization,
+        };
+        Ok(Self {
+            gateway,
+            agent,
+            direct,
+            tunnel,
+            _upstream: upstream,
+            _relay: relay,
+        })
+    }
+
+    /// CPU time of gateway and agent together, seconds.
+    pub fn cpu(&self) -> anyhow::Result<f64> {
+        let (gateway, agent) = (self.gateway.process.pid(), self.agent.process.pid());
+        Ok((cpu::time(gateway)? + cpu::time(agent)?).as_secs_f64())
+    }
+}
+
+/// nginx as a plain HTTPS reverse proxy, as its manual configures one.
+async fn nginx(dir: &Path, to: SocketAddr, tls: &Tls) -> anyhow::Result<(Process, Target)> {
+    let addr = free_port()?;
+    let d = dir.display();
+    let config = format!(
+        "daemon off; pid {d}/nginx.pid; error_log {d}/nginx.log; worker_processes 2;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; client_max_body_size 0; keepalive_requests 1000000000;
+  client_body_temp_path {d}/nginx-body; proxy_temp_path {d}/nginx-proxy; fastcgi_temp_path {d}/nginx-f;
+  uwsgi_temp_path {d}/nginx-u; scgi_temp_path {d}/nginx-s;
+  upstream api {{ server {to}; keepalive 32; }}
+  server {{
+    listen {addr} ssl; ssl_certificate {d}/tls.crt; ssl_certificate_key {d}/tls.key;
+    location / {{
+      proxy_pass https://api; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host localhost;
+      proxy_request_buffering off; proxy_max_temp_file_size 0; proxy_buffers 16 32k; proxy_buffer_size 32k;
+    }}
+  }}
+}}"
+    );
+    let file = dir.join("nginx.conf");
+    std::fs::write(&file, config)?;
+    let mut command = Command::new("nginx");
+    command.arg("-c").arg(&file).arg("-p").arg(dir);
+    let process = Process::start(&mut command, dir.join("nginx.out"))
+        .context("nginx is not installed: scripts/install.sh bench")?;
+    let target = Target {
+        addr,
+        tls: tls.clone(),
+        prefix: String::new(),
+        authorization: "Bearer x".into(),
+    };
+    for _ in 0..100 {
+        if target.connect().await.is_ok() {
+            return Ok((process, target));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    anyhow::bail!("nginx does not answer: {}", process.said())
+}
+
+#[derive(Default)]
+struct Column {
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+    down1: Vec<f64>,
+    up1: Vec<f64>,
+    down8: Vec<f64>,
+    up8: Vec<f64>,
+}
+
+impl Column {
+    async fn measure(&mut self, target: &Target) -> anyhow::Result<()> {
+        let times = target.small(SMALL).await?;
+        self.p50.push(percentile(&times, 0.5));
+        self.p99.push(percentile(&times, 0.99));
+        self.down1.push(target.down(1, BULK).await?);
+        self.up1.push(target.up(1, BULK).await?);
+        self.down8.push(target.down(8, BULK).await?);
+        self.up8.push(target.up(8, BULK).await?);
+        Ok(())
+    }
+}
+
+/// Latency and throughput on loopback.
+pub async fn loopback(report: &mut Report, runs: usize) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let chain = Chain::start(dir.path(), None).await?;
+    let (_nginx, proxy) = nginx(dir.path(), chain.direct.addr, &chain.direct.tls).await?;
+    let (mut direct, mut plain, mut tunnel) = (Column::default(), Column::default(), Column::default());
+    let (mut cpu, mut under) = (vec![], vec![]);
+    for _ in 0..runs {
+        direct.measure(&chain.direct).await?;
+        plain.measure(&proxy).await?;
+        tunnel.measure(&chain.tunnel).await?;
+        let before = chain.cpu()?;
+        chain.tunnel.down(8, BULK).await?;
+        #[allow(clippy::cast_precision_loss)]
+        cpu.push((chain.cpu()? - before) / BULK as f64 * 1e9);
+        under.push(percentile(
+            &beside_bulk(&chain.tunnel, Duration::from_secs(4)).await?.0,
+            0.99,
+        ));
+    }
+    let added = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>();
+    report.push(Figure::new("get_p50", "ms", &tunnel.p50).against(&direct.p50));
+    report.push(Figure::new("get_p99", "ms", &tunnel.p99).against(&direct.p99));
+    report.push(Figure::new(
+        "get_added_p50",
+        "ms",
+        &added(&tunnel.p50, &direct.p50),
+    ));
+    report.push(Figure::new(
+        "get_added_p99",
+        "ms",
+        &added(&tunnel.p99, &direct.p99),
+    ));
+    report.push(Figure::new(
+        "proxy_get_added_p50",
+        "ms",
+        &added(&plain.p50, &direct.p50),
+    ));
+    report.push(Figure::new(
+        "proxy_get_added_p99",
+        "ms",
+        &added(&plain.p99, &direct.p99),
+    ));
+    for (name, ours, theirs, base) in [
+        ("stream1_down", &tunnel.down1, &plain.down1, &direct.down1),
+        ("stream1_up", &tunnel.up1, &plain.up1, &direct.up1),
+        ("stream8_down", &tunnel.down8, &plain.down8, &direct.down8),
+        ("stream8_up", &tunnel.up8, &plain.up8, &direct.up8),
+    ] {
+        report.push(Figure::new(&format!("{name}_rate"), "MB/s", ours).against(base));
+        report.push(Figure::new(&format!("proxy_{name}_rate"), "MB/s", theirs).against(base));
+        let ratios: Vec<f64> = ours.iter().zip(base).map(|(a, b)| a / b).collect();
+        let mut figure = Figure::new(name, "ratio", &ratios);
+        figure.ratio = Some(figure.value);
+        report.push(figure);
+    }
+    report.push(Figure::new("cpu_per_gb", "s/GB", &cpu));
+    report.push(Figure::new("get_under_bulk_p99_loopback", "ms", &under));
+    Ok(())
+}
+
+/// Bulk for a while, for a profiler: prints the processes to look at.
+pub async fn profile(up: bool) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let chain = Chain::start(dir.path(), None).await?;
+    println!("gateway {} agent {}", chain.gateway.process.pid(), chain.agent.process.pid());
+    for _ in 0..10 {
+        let before = chain.cpu()?;
+        let rate = if up { chain.tunnel.up(8, BULK).await? } else { chain.tunnel.down(8, BULK).await? };
+        #[allow(clippy::cast_precision_loss)]
+        let cpu = (chain.cpu()? - before) / BULK as f64 * 1e9;
+        println!("{rate:.0} MB/s, {cpu:.2} CPU s/GB");
+    }
+    Ok(())
+}
+
+/// Over 100 Mbit/s and 40 ms.
+pub async fn wan(report: &mut Report, runs: usize) -> anyhow::Result<()> {
+    let line = Line {
+        rate: 12.5e6,
+        delay: Duration::from_millis(20),
+    };
+    let floor = (line.delay * 2 + Line::QUEUE).as_secs_f64() * 1e3;
+    let dir = tempfile::tempdir()?;
+    let chain = Chain::start(dir.path(), Some(line)).await?;
+    let (mut one, mut p50, mut p99, mut eight) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..runs {
+        let total = 75_000_000; // 6 s of the line
+        one.push(chain.tunnel.down(1, total).await? * 1e6 / line.rate);
+        let (times, rate) = beside_bulk(&chain.tunnel, Duration::from_secs(8)).await?;
+        p50.push(percentile(&times, 0.5) - floor);
+        p99.push(percentile(&times, 0.99) - floor);
+        eight.push(rate / line.rate);
+    }
+    report.push(Figure::new("wan_stream1_down", "of line", &one));
+    report.push(Figure::new("wan_stream8_down", "of line", &eight));
+    report.push(Figure::new("get_under_bulk_p50_wan", "ms", &p50));
+    report.push(Figure::new("get_under_bulk_p99_wan", "ms", &p99));
+    Ok(())
+}
+
+/// Small requests for a while beside [`BESIDE`] endless downloads: their sorted times, and the bytes per second of the
+/// downloads together.
+async fn beside_bulk(target: &Target, during: Duration) -> anyhow::Result<(Vec<Duration>, f64)> {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    };
+
+    use http_body_util::BodyExt;
+
+    let moved: Arc<AtomicU64> = Arc::default();
+    let mut bulk = tokio::task::JoinSet::new();
+    for _ in 0..BESIDE {
+        let (target, moved) = (target.clone(), moved.clone());
+        bulk.spawn(async move {
+            let mut connection = target.connect().await?;
+            let mut body = connection
+                .send("GET", "/bulk?1000000000000", crate::tunnel::empty())
+                .await?
+                .into_body();
+            while let Some(frame) = body.frame().await {
+                moved.fetch_add(frame?.data_ref().map_or(0, |b| b.len() as u64), Relaxed);
+            }
+            Ok::<_, anyhow::Error>(())
+        });
+    }
+    let mut connection = target.connect().await?;
+    tokio::time::sleep(Duration::from_secs(1)).await; // until every queue is as full as it gets
+    let (start, before) = (tokio::time::Instant::now(), moved.load(Relaxed));
+    let mut times = vec![];
+    while start.elapsed() < during {
+        let at = tokio::time::Instant::now();
+        connection.read("/small").await?;
+        times.push(at.elapsed());
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let rate = (moved.load(Relaxed) - before) as f64 / start.elapsed().as_secs_f64();
+    times.sort();
+    Ok((times, rate))
+}
