@@ -52,7 +52,7 @@ pub enum Frame {
     Pong(u64),
     /// No byte at or above this offset will follow.
     Fin(u64),
-    /// The link is gone and cannot be resumed; the value is a [`CloseReason`] or 0.
+    /// The link is gone and cannot be resumed. The value is for reasons; both ends send 0.
     Close(u64),
     /// Dialer's first frame: create a link. The value is the receive window it grants, in bytes.
     New(u64),
@@ -275,7 +275,11 @@ mod tests {
     /// The format on the wire, so that a change of it is seen.
     #[test]
     fn wire_snapshots() {
-        let hex = |f: &Frame| f.encode().iter().fold(String::new(), |text, b| text + &format!("{b:02x}"));
+        let hex = |f: &Frame| {
+            f.encode()
+                .iter()
+                .fold(String::new(), |text, b| text + &format!("{b:02x}"))
+        };
         //                                                      type len    value
         assert_eq!(hex(&Frame::Ack(258)), "020000000000000000000102");
         assert_eq!(hex(&Frame::Close(1)), "060000000000000000000001");

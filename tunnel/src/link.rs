@@ -16,7 +16,7 @@
 mod accept;
 pub mod core;
 mod dial;
-mod pace;
+mod flight;
 
 use std::{
     io::{self, IoSlice},
@@ -40,10 +40,7 @@ pub use accept::{Acceptor, LinkError};
 pub use core::{Config, Dead, Stats};
 pub use dial::{DialError, Dialer, OpenError, open};
 
-use self::{
-    core::{AttachError, Core, Event},
-    pace::Pace,
-};
+use self::core::{AttachError, Core, Event};
 use crate::{
     carrier::BoxCarrier,
     frame::{Frame, MAX_FRAME},
@@ -92,7 +89,7 @@ pub(crate) struct Shared {
     received: AtomicU64,
     /// Asked to end; beside the queue of commands, which may be full.
     close: AtomicBool,
-    /// Largest fair DATA frame; see [`Pace`].
+    /// [`Core::fair_frame`], for other tasks.
     frame: AtomicUsize,
     state: watch::Sender<State>,
     commands: mpsc::Sender<Command>,
@@ -152,7 +149,6 @@ impl Wake for Both {
 /// A reliable byte stream over successive carriers. Dropping it closes it at both ends.
 pub struct Link {
     core: Core,
-    pace: Pace,
     carrier: Option<BoxCarrier>,
     commands: mpsc::Receiver<Command>,
     timer: Pin<Box<Sleep>>,
@@ -190,7 +186,6 @@ impl Link {
         let peer_window = usize::try_from(peer_window).unwrap_or(usize::MAX);
         Self {
             core: Core::new(config, peer_window, now),
-            pace: Pace::new(now),
             carrier: Some(carrier),
             commands,
             timer: Box::pin(sleep_until(now)),
@@ -327,15 +322,14 @@ impl Link {
         loop {
             let Some(carrier) = &mut self.carrier else { return };
             match carrier.poll_ready(cx) {
-                Poll::Ready(Ok(())) => self.core.limit_unsent(None),
+                Poll::Ready(Ok(())) => self.core.set_blocked(false),
                 Poll::Ready(Err(_)) => return self.lose_carrier(now),
-                Poll::Pending => return self.blocked(),
+                Poll::Pending => return self.core.set_blocked(true),
             }
             let Some(message) = self.core.poll_transmit(now) else {
                 break;
             };
             debug_assert!(message.len() <= MAX_FRAME, "carriers refuse longer messages");
-            self.pace.on_sent(message.len(), now);
             if carrier.start_send(message).is_err() {
                 return self.lose_carrier(now);
             }
@@ -346,15 +340,9 @@ impl Link {
             match carrier.poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.need_flush = false,
                 Poll::Ready(Err(_)) => self.lose_carrier(now),
-                Poll::Pending => self.blocked(),
+                Poll::Pending => self.core.set_blocked(true),
             }
         }
-    }
-
-    fn blocked(&mut self) {
-        self.pace.on_blocked();
-        self.core.limit_unsent(Some(self.pace.unsent()));
-        self.shared.frame.store(self.pace.frame(), Relaxed);
     }
 
     /// Takes one message from the carrier. False: nothing there now.
@@ -383,6 +371,7 @@ impl Link {
         if let Err(what) = result {
             self.end(Dead::Protocol(what));
         }
+        self.shared.frame.store(self.core.fair_frame(), Relaxed);
         if self.core.readable() || self.core.eof() || self.core.dead().is_some() {
             self.both.reader.wake();
         }

@@ -9,15 +9,15 @@
 //! CONNECT has no room for the method and for a status that is not the tunnel's own, so headers carry them. An answer
 //! other than 101 is an ordinary response with its body.
 
-use std::io;
+mod splice;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
     uri::PathAndQuery,
 };
 use hyper::ext::Protocol;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 
+pub use self::splice::splice;
 use crate::session::ORIGIN;
 
 /// The method of the user's request.
@@ -26,8 +26,6 @@ const METHOD: HeaderName = HeaderName::from_static("kantaloupe-upgrade-method");
 const STATUS: HeaderName = HeaderName::from_static("kantaloupe-upgrade-status");
 /// The protocol that the upstream has chosen; HTTP/2 allows no `Upgrade` header.
 const CHOSEN: HeaderName = HeaderName::from_static("kantaloupe-upgrade-protocol");
-/// One DATA frame per read; tokio's default of 8 KiB would make four times as many.
-const COPY_BUFFER: usize = 32 << 10;
 /// Longest name of an upgrade protocol.
 const MAX_PROTOCOL: usize = 64;
 
@@ -145,16 +143,6 @@ pub fn user_response(connect: &http::response::Parts) -> Result<http::response::
     let (mut head, ()) = Response::new(()).into_parts();
     (head.status, head.headers) = (status, headers);
     Ok(head)
-}
-
-/// Moves bytes both ways until both ends have finished; an end that finishes is passed on as such. Gives the bytes
-/// moved from `a` to `b` and from `b` to `a`.
-pub async fn splice<A, B>(mut a: A, mut b: B) -> io::Result<(u64, u64)>
-where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
-{
-    copy_bidirectional_with_sizes(&mut a, &mut b, COPY_BUFFER, COPY_BUFFER).await
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {

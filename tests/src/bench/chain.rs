@@ -219,10 +219,18 @@ pub async fn loopback(report: &mut Report, runs: usize) -> anyhow::Result<()> {
 pub async fn profile(up: bool) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let chain = Chain::start(dir.path(), None).await?;
-    println!("gateway {} agent {}", chain.gateway.process.pid(), chain.agent.process.pid());
+    println!(
+        "gateway {} agent {}",
+        chain.gateway.process.pid(),
+        chain.agent.process.pid()
+    );
     for _ in 0..10 {
         let before = chain.cpu()?;
-        let rate = if up { chain.tunnel.up(8, BULK).await? } else { chain.tunnel.down(8, BULK).await? };
+        let rate = if up {
+            chain.tunnel.up(8, BULK).await?
+        } else {
+            chain.tunnel.down(8, BULK).await?
+        };
         #[allow(clippy::cast_precision_loss)]
         let cpu = (chain.cpu()? - before) / BULK as f64 * 1e9;
         println!("{rate:.0} MB/s, {cpu:.2} CPU s/GB");
@@ -239,20 +247,62 @@ pub async fn wan(report: &mut Report, runs: usize) -> anyhow::Result<()> {
     let floor = (line.delay * 2 + Line::QUEUE).as_secs_f64() * 1e3;
     let dir = tempfile::tempdir()?;
     let chain = Chain::start(dir.path(), Some(line)).await?;
-    let (mut one, mut p50, mut p99, mut eight) = (vec![], vec![], vec![], vec![]);
+    let (mut one, mut p50, mut p99, mut eight, mut over) = (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..runs {
+        let bare = bare_line(line).await?;
         let total = 75_000_000; // 6 s of the line
         one.push(chain.tunnel.down(1, total).await? * 1e6 / line.rate);
         let (times, rate) = beside_bulk(&chain.tunnel, Duration::from_secs(8)).await?;
         p50.push(percentile(&times, 0.5) - floor);
+        over.push(percentile(&times, 0.5) - bare);
         p99.push(percentile(&times, 0.99) - floor);
         eight.push(rate / line.rate);
     }
     report.push(Figure::new("wan_stream1_down", "of line", &one));
     report.push(Figure::new("wan_stream8_down", "of line", &eight));
     report.push(Figure::new("get_under_bulk_p50_wan", "ms", &p50));
+    report.push(Figure::new("get_under_bulk_p50_wan_over_bare", "ms", &over));
     report.push(Figure::new("get_under_bulk_p99_wan", "ms", &p99));
     Ok(())
+}
+
+/// What the line itself adds to a small answer while one plain TCP connection keeps it full: the median time of a byte
+/// through the full direction, and the way of the request. Milliseconds.
+async fn bare_line(line: Line) -> anyhow::Result<f64> {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    const BLOCK: usize = 4096;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let relay = Relay::start(listener.local_addr()?, Some(line)).await?;
+    let mut near = TcpStream::connect(relay.addr).await?;
+    kantaloupe_tunnel::carrier::socket::tune(&near)?;
+    let (mut far, _) = listener.accept().await?;
+    let epoch = tokio::time::Instant::now();
+    let write = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+        let mut block = [0; BLOCK];
+        loop {
+            let now = u64::try_from(epoch.elapsed().as_nanos()).unwrap_or(0);
+            block[..8].copy_from_slice(&now.to_be_bytes());
+            if near.write_all(&block).await.is_err() {
+                return;
+            }
+        }
+    }));
+    let mut times = vec![];
+    let mut block = [0; BLOCK];
+    while epoch.elapsed() < Duration::from_secs(5) {
+        far.read_exact(&mut block).await?;
+        let sent = Duration::from_nanos(u64::from_be_bytes(block[..8].try_into()?));
+        if epoch.elapsed() > Duration::from_secs(2) {
+            times.push(epoch.elapsed().saturating_sub(sent));
+        }
+    }
+    drop(write);
+    times.sort();
+    Ok(percentile(&times, 0.5) + line.delay.as_secs_f64() * 1e3)
 }
 
 /// Small requests for a while beside [`BESIDE`] endless downloads: their sorted times, and the bytes per second of the

@@ -12,6 +12,7 @@ use std::{collections::VecDeque, io::IoSlice, time::Duration};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::time::Instant;
 
+use super::flight::Flight;
 use crate::frame::{Frame, HEADER, MAX_PAYLOAD, data_header};
 
 /// Bytes accepted from the writer but not yet handed to a carrier that takes them at once. Small, so that scheduling
@@ -47,7 +48,8 @@ impl Default for Config {
             // 40 MB/s at 100 ms.
             window: 4 << 20,
             ack_bytes: 128 << 10,
-            ack_delay: Duration::from_millis(20),
+            // The peer learns the line's rate from acknowledgements.
+            ack_delay: Duration::from_millis(4),
             // Half of the shortest idle timeout of common load balancers (30 s).
             ping_idle: Duration::from_secs(15),
             ping_busy: Duration::from_secs(1),
@@ -124,7 +126,10 @@ impl Sent {
 }
 
 /// State of one end of a link. See the module's documentation for the order of calls.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts of two halves and a carrier, not one state")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of two halves and a carrier, not one state"
+)]
 pub struct Core {
     config: Config,
     peer_window: usize,
@@ -151,6 +156,7 @@ pub struct Core {
     generation: u64,
     up: bool,
     unsent: usize,
+    flight: Flight,
     since: Instant,
     last_heard: Instant,
     ping_sent: Option<Instant>,
@@ -188,6 +194,7 @@ impl Core {
             generation: 1,
             up: true,
             unsent: UNSENT,
+            flight: Flight::default(),
             since: now,
             last_heard: now,
             ping_sent: None,
@@ -250,6 +257,7 @@ impl Core {
         }
         let used = self.replay_bytes() + FRAME_COST * self.frames.len();
         let window = self.config.window.min(self.peer_window);
+        let window = self.flight.window().map_or(window, |flight| window.min(flight));
         window
             .saturating_sub(used)
             .min(self.unsent.saturating_sub(delta(self.end, self.next)))
@@ -259,6 +267,9 @@ impl Core {
     pub fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         let total: usize = bufs.iter().map(|b| b.len()).sum();
         let taken = total.min(self.room());
+        if taken < total {
+            self.flight.on_limited();
+        }
         let mut left = taken;
         for buf in bufs {
             let mut buf = &buf[..buf.len().min(left)];
@@ -355,6 +366,7 @@ impl Core {
             self.handed += 1;
             self.next = end;
             self.sent_max = self.sent_max.max(end);
+            self.flight.on_sent(end, self.acked, now);
             return Some(wire);
         }
         if self.finished && !self.fin_sent {
@@ -371,10 +383,18 @@ impl Core {
             || (pending > 0 && (has_data || self.ack_due.is_some_and(|due| now >= due)))
     }
 
-    /// Bounds what is accepted from the writer and not yet taken by the carrier, in bytes; `None` while the carrier takes
-    /// frames at once.
-    pub fn limit_unsent(&mut self, bytes: Option<usize>) {
-        self.unsent = bytes.unwrap_or(UNSENT);
+    /// Tells whether the carrier takes frames at once; if not, less is accepted from the writer.
+    pub fn set_blocked(&mut self, blocked: bool) {
+        self.unsent = if blocked {
+            self.flight.unsent().min(UNSENT)
+        } else {
+            UNSENT
+        };
+    }
+
+    /// Largest DATA frame of HTTP/2 that is fair to other streams on this line, bytes.
+    pub fn fair_frame(&self) -> usize {
+        self.flight.frame()
     }
 
     // === carrier, inwards ===
@@ -388,7 +408,7 @@ impl Core {
         self.last_heard = now;
         match frame {
             Frame::Data { offset, payload } => self.on_data(offset, payload)?,
-            Frame::Ack(offset) => self.on_ack(offset)?,
+            Frame::Ack(offset) => self.on_ack(offset, now)?,
             Frame::Ping(value) => self.pong = Some(value),
             Frame::Pong(_) => {
                 if let Some(sent) = self.pinged.take() {
@@ -435,12 +455,13 @@ impl Core {
         Ok(())
     }
 
-    fn on_ack(&mut self, offset: u64) -> Result<(), &'static str> {
+    fn on_ack(&mut self, offset: u64, now: Instant) -> Result<(), &'static str> {
         if offset > self.sent_max + u64::from(self.finished) {
             return Err("acknowledgement of what was not sent");
         }
         if offset > self.acked {
             self.acked = offset;
+            self.flight.on_ack(offset, now);
             self.next = self.next.max(offset.min(self.end));
             while self.frames.front().is_some_and(|f| f.end() <= offset) {
                 self.frames.pop_front();
@@ -534,6 +555,7 @@ impl Core {
         self.generation = generation;
         self.up = true;
         self.unsent = UNSENT;
+        self.flight = Flight::default(); // another line, perhaps
         self.first = first;
         (self.pong, self.want_ping, self.ping_sent, self.pinged) = (None, false, None, None);
         self.fin_sent = false;

@@ -298,15 +298,6 @@ fn acknowledgements_wait_for_the_delay_or_enough_bytes() {
 }
 
 #[test]
-fn a_blocked_carrier_keeps_the_queue_short() {
-    let mut core = Core::new(Config::default(), 4 << 20, Instant::now());
-    core.limit_unsent(Some(20_000));
-    assert_eq!(write(&mut core, &vec![0; 200_000]), 20_000);
-    core.limit_unsent(None);
-    assert_eq!(write(&mut core, &vec![0; 1 << 20]), UNSENT - 20_000);
-}
-
-#[test]
 fn ends_that_close_at_once_without_reading_do_not_wait_for_each_other() {
     let mut pair = Pair::new();
     for end in &mut pair.ends {
