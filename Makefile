@@ -36,6 +36,7 @@ test-unit: tools ## Unit and integration tests, and the fuzz corpus; needs no ro
 
 .PHONY: test-e2e
 test-e2e: tools testbed ## Tests on real clusters; needs root
+	cargo build --locked -p kantaloupe-gateway -p kantaloupe-agent --bins
 	cargo test --locked -p kantaloupe-tests -- $(ARGS)
 
 .PHONY: testbed
@@ -45,7 +46,9 @@ testbed: ## Build and cache the programs of the test clusters
 
 .PHONY: bench
 bench: tools ## Measure; prints a table and writes target/bench/report.json
-	cargo run --locked --release -p kantaloupe-tests --bin bench -- $(ARGS)
+	scripts/install.sh bench
+	cargo build --locked --release -p kantaloupe-gateway -p kantaloupe-agent -p kantaloupe-tests --bins
+	PATH="$$PATH:/usr/sbin" $(CARGO_TARGET_DIR)/release/bench $(ARGS) # nginx is there
 
 # --- checks
 

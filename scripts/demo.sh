@@ -148,7 +148,7 @@ start_gateway() {
   url=https://$host:$port
   step "starting the gateway on $url"
   # It ends with the demo even if that is killed.
-  NO_COLOR=1 setpriv --pdeathsig TERM "$binaries/kantaloupe-gateway" serve --listen "0.0.0.0:$port" --admin-listen 127.0.0.1:0 --data-dir "$work/gateway" --public-url "$url" \
+  setpriv --pdeathsig TERM "$binaries/kantaloupe-gateway" serve --listen "0.0.0.0:$port" --admin-listen 127.0.0.1:0 --data-dir "$work/gateway" --public-url "$url" \
     --chart "$root/helm/kantaloupe-agent" --image "$image" --log-format text >"$work/gateway.log" 2>&1 &
   gateway_pid=$!
   for _ in $(seq 100); do

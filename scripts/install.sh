@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what a build needs and is missing; says what it cannot install. Under a second when all is there.
-#   install.sh [build] [go] [deny] [fuzz]
+#   install.sh [build] [go] [bench] [deny] [fuzz]
 #     build   C compiler, cmake, git, curl, jq (Debian packages); checks that Rust is there
 #     go      checks that Go is there: it builds Helm and the programs of the test clusters
+#     bench   nginx, which the benchmarks compare with (Debian package)
 #     deny    cargo-deny, kept in ${KANTALOUPE_CACHE:-~/.cache/kantaloupe}/bin
 #     fuzz    cargo-fuzz, kept there too; checks that nightly Rust is there
 # What test clusters need is installed by tests/testbed/prepare.sh.
@@ -16,12 +17,13 @@ cache=${KANTALOUPE_CACHE:-$HOME/.cache/kantaloupe}
 say() { printf 'install: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
+# packages WHAT:PACKAGE...: the packages of those programs and files that are missing.
 packages() {
-  local missing=() pair
-  for pair in cc:build-essential make:make cmake:cmake git:git curl:curl jq:jq; do
-    command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+  local missing=() pair what
+  for pair; do
+    what=${pair%%:*}
+    if [[ $what == /* ]]; then [ -e "$what" ]; else command -v "$what" >/dev/null; fi || missing+=("${pair##*:}")
   done
-  [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   [ ${#missing[@]} -eq 0 ] && return
   [ "$(id -u)" = 0 ] || fail "these Debian packages are missing, and only root can install them: ${missing[*]}"
   say "installing ${missing[*]}"
@@ -31,7 +33,7 @@ packages() {
 }
 
 build() {
-  packages
+  packages cc:build-essential make:make cmake:cmake git:git curl:curl jq:jq /etc/ssl/certs/ca-certificates.crt:ca-certificates
   command -v cargo >/dev/null || fail "Rust is missing: https://rustup.rs"
   # rustup fetches the toolchain of rust-toolchain.toml by itself, and says what is wrong if it cannot.
   rustc --version >&2
@@ -49,6 +51,8 @@ tool() {
 
 go() { type -P go >/dev/null || fail "Go is missing: https://go.dev/doc/install"; }
 
+bench() { packages /usr/sbin/nginx:nginx-light; }
+
 deny() { tool cargo-deny "$deny_version" --no-default-features; }
 
 fuzz() {
@@ -59,5 +63,5 @@ fuzz() {
 wanted=("$@"); [ ${#wanted[@]} -gt 0 ] || wanted=(build)
 cd "$(dirname "$(dirname "$(realpath "$0")")")"
 for what in "${wanted[@]}"; do
-  case $what in build | go | deny | fuzz) "$what" ;; *) sed -n '2,8p' "$0" >&2; exit 64 ;; esac
+  case $what in build | go | bench | deny | fuzz) "$what" ;; *) sed -n '2,9p' "$0" >&2; exit 64 ;; esac
 done

@@ -117,17 +117,22 @@ impl fmt::Display for Finding {
 pub struct ConfigError(pub Vec<Finding>);
 
 impl ConfigError {
-    /// For the user: the first finding's code leads, all findings are listed.
+    /// For the user: all findings, under the code that they share or else the general one.
     #[must_use]
     pub fn fault(&self) -> Fault {
-        let code = self.0.first().map_or(Code::CFG_001, |finding| finding.code);
-        let list = self
-            .0
-            .iter()
-            .map(|finding| format!("{finding} [{}]", finding.code))
-            .collect::<Vec<_>>();
-        let what = format!("the configuration of the agent has {} mistake(s)", self.0.len());
-        crate::fault::new(code, what, list.join("; "))
+        let first = self.0.first().map_or(Code::CFG_001, |finding| finding.code);
+        let shared = self.0.iter().all(|finding| finding.code == first);
+        let code = if shared { first } else { Code::CFG_001 };
+        let list = self.0.iter().map(|finding| match finding.code {
+            own if own == code => finding.to_string(),
+            own => format!("{finding} [{own}]"),
+        });
+        let count = match self.0.len() {
+            1 => "a mistake".to_owned(),
+            n => format!("{n} mistakes"),
+        };
+        let what = format!("the configuration of the agent has {count}");
+        crate::fault::new(code, what, list.collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -141,13 +146,22 @@ impl Config {
                 problem,
             }])
         })?;
-        Self::parse(&text, |name| std::env::var(name).ok())
+        Self::parse(&text, |name| std::env::var(name).ok()).map_err(|mut error| {
+            for finding in error.0.iter_mut().filter(|finding| finding.place == yaml::FILE) {
+                finding.place = path.display().to_string();
+            }
+            error
+        })
     }
 
     /// Checks the text of a configuration file against `env`.
     pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut findings = Vec::new();
         let mut root = Section::root(text, &mut findings);
+        if !findings.is_empty() {
+            // Of a file that cannot be read everything is missing: naming all of that would hide why.
+            return Err(ConfigError(findings));
+        }
 
         let mut control_plane = root.section("controlPlane", &mut findings);
         let url = control_plane.required("url", &mut findings, parse_url);
@@ -288,18 +302,22 @@ fn parse_url(text: &str) -> Result<Url, Invalid> {
             "is no URL ({error}); expected https://host[:port][/prefix]"
         ))
     })?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("must not hold a user name or password".to_owned()));
+    }
     if url.scheme() != "https" {
+        // In "gw.example.com:8443" the name is the scheme, and there is no host.
+        let given = match url.host_str() {
+            Some(host) => format!("{}://{host}", url.scheme()),
+            None => format!("{}:", url.scheme()),
+        };
         return Err(refuse(format!(
-            "must begin with https://, not {}://",
-            url.scheme()
+            "must begin with https:// but begins with {given}"
         )));
     }
     // The host check is not redundant: "https:///path" is a URL to some parsers.
     if url.host_str().is_none_or(str::is_empty) {
         return Err(refuse("names no host".to_owned()));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse("must not hold a user name or password".to_owned()));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(refuse("must not hold a query or fragment".to_owned()));

@@ -5,9 +5,9 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 use crate::config::LogFormat;
 
 /// Libraries stay at `warn` whatever the level: at `debug` and below they print frames and headers of other people's
-/// requests, which help nobody who reads the log of an agent.
+/// requests, which help nobody who reads the log of an agent. Two tell as errors what our own lines say better.
 const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,rustls=warn,rustls_platform_verifier=off,tower=warn,\
-                     tungstenite=warn,tokio_tungstenite=warn,kube_client=warn";
+                     tungstenite=warn,tokio_tungstenite=warn,kube_client=warn,kube_client::client::builder=off";
 
 /// The filter for a level: that level for us, `warn` for libraries.
 fn filter(level: &str) -> EnvFilter {

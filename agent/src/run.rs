@@ -172,10 +172,8 @@ async fn read_cluster_uid(client: &kube::Client, health: &Health) -> String {
 /// The API server's address and credentials: of the pod, or of `KUBECONFIG` outside a cluster.
 pub async fn infer_kube() -> Result<kube::Config, Fault> {
     kube::Config::infer().await.map_err(|error| {
-        let what = format!(
-            "neither a service account nor a kubeconfig can be used: {}",
-            fault::chain(&error)
-        );
-        fault::new(Code::K8S_001, what, "the API server")
+        let what =
+            "the API server's address and credentials are in neither a service account nor a kubeconfig";
+        fault::new(Code::K8S_001, what, fault::chain(&error))
     })
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand, error::ErrorKind};
-use kantaloupe_checks::{Code, Fault, Lang};
+use kantaloupe_checks::{Code, Fault, Lang, get, markdown};
 
 use crate::{
     config::ServeArgs,
@@ -68,13 +68,7 @@ pub fn explain(code: &str, lang: &str) -> ExitCode {
         (Err(error), _) => return fail(&format!("{code}: {error}")),
         (_, Err(error)) => return fail(&format!("{lang}: {error}")),
     };
-    let check = kantaloupe_checks::get(code);
-    say(&format!(
-        "{code}  {}\n\n{}\n\n{}",
-        check.title.get(lang),
-        check.cause.get(lang),
-        check.remedy.get(lang)
-    ))
+    say(markdown::explain(get(code), lang).trim_end())
 }
 
 /// Prints why the gateway does not start.

@@ -2,7 +2,7 @@
 //!
 //! Values arrive as text and are parsed together, so that one start reports every mistake instead of the first.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use url::Url;
@@ -73,6 +73,15 @@ pub enum TlsSource {
     },
 }
 
+impl fmt::Display for TlsSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SelfMade => f.write_str("own certificate"),
+            Self::Files { cert, .. } => write!(f, "{}", cert.display()),
+        }
+    }
+}
+
 /// An image reference split for the chart's two values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
@@ -80,6 +89,12 @@ pub struct Image {
     pub repository: String,
     /// Tag.
     pub tag: String,
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.repository, self.tag)
+    }
 }
 
 /// Form of log lines.
@@ -156,8 +171,8 @@ impl Config {
             data_dir = %self.data_dir.display(),
             public_url = %self.public_url,
             agent_url = %self.agent_url,
-            tls = ?self.tls,
-            image = ?self.image,
+            tls = %self.tls,
+            image = self.image.as_ref().map(tracing::field::display),
             chart = %self.chart,
             drain_timeout = ?self.drain_timeout,
             "starting"

@@ -19,8 +19,8 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{SockRef, TcpKeepalive};
 use kantaloupe_tunnel::carrier::readahead::ReadAhead;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -46,8 +46,9 @@ const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 const HEADER_READ: Duration = Duration::from_secs(100);
 /// Largest head of a request: room for tokens and cookies.
 const MAX_HEADER: u32 = 64 << 10;
-/// HTTP/1.1 read and write buffers grow up to this.
-const HTTP1_BUFFER: usize = 256 << 10;
+/// HTTP/1.1 read and write buffers grow up to this: the largest head, and a few records of bulk. A reader that stalls
+/// holds one.
+const HTTP1_BUFFER: usize = 96 << 10;
 /// HTTP/2 upload windows: one stalled upload holds a stream window, and 32 of them fit into the connection's.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 32 << 20;

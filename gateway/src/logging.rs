@@ -1,6 +1,6 @@
 //! The log: structured, on standard error.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use tracing::Level;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -25,7 +25,12 @@ pub fn init(format: LogFormat, level: Level) {
             )
             .try_init(),
         LogFormat::Text => registry
-            .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    // Colours are for people; in a file they would be noise.
+                    .with_ansi(io::stderr().is_terminal())
+                    .with_writer(io::stderr),
+            )
             .try_init(),
     };
     if started.is_err() {

@@ -1,13 +1,15 @@
 //! What the gateway counts.
 
+use std::fmt::{self, Write as _};
+
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
 /// How a user's request to a cluster ended, as far as its head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
     /// The cluster answered 1xx, 2xx or 3xx.
     Ok,
@@ -29,13 +31,41 @@ pub(crate) enum Outcome {
     Broken,
 }
 
+// By hand, because the derive macro writes the variants' names as they are, and label values are lower case.
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        encoder.write_str(match self {
+            Self::Ok => "ok",
+            Self::ClientError => "client_error",
+            Self::ServerError => "server_error",
+            Self::Unauthorized => "unauthorized",
+            Self::Refused => "refused",
+            Self::NotFound => "not_found",
+            Self::Offline => "offline",
+            Self::Limited => "limited",
+            Self::Broken => "broken",
+        })
+    }
+}
+
 /// How an attempt of an agent ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Attempt {
     Accepted,
     Refused,
     Limited,
     Failed,
+}
+
+impl EncodeLabelValue for Attempt {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        encoder.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Limited => "limited",
+            Self::Failed => "failed",
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -169,5 +199,31 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_values_are_lower_case() {
+        let metrics = Metrics::default();
+        metrics.request(Outcome::ClientError);
+        let outcome = Attempt::Refused;
+        metrics
+            .agent_connects
+            .get_or_create(&AttemptLabel { outcome })
+            .inc();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "kantaloupe_gateway_requests_total{outcome=\"client_error\"} 1",
+            "kantaloupe_gateway_agent_connects_total{outcome=\"refused\"} 1",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

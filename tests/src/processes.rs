@@ -158,9 +158,9 @@ impl Gateway {
             arguments,
         };
         gateway.wait_ready().await?;
-        gateway.token = std::fs::read_to_string(gateway.data.join("admin-token"))?
+        std::fs::read_to_string(gateway.data.join("admin-token"))?
             .trim()
-            .to_owned();
+            .clone_into(&mut gateway.token);
         Ok(gateway)
     }
 

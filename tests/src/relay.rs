@@ -161,7 +161,7 @@ async fn forward(
     let near = up.r.reunite(down.w).map_err(io::Error::other)?;
     let far = down.r.reunite(up.w).map_err(io::Error::other)?;
     // Long enough for every timer of a test; the sockets look alive until then.
-    let hold = || sleep(Duration::from_secs(60));
+    let hold = || sleep(Duration::from_mins(1));
     match how {
         Some(Cut::Reset) => {
             near.set_zero_linger()?;

@@ -84,7 +84,7 @@ impl Kind {
                 stream_window: 1 << 20,
                 connection_window: 64 << 20,
                 frame: 32 << 10,
-                send_buffer: 128 << 10,
+                send_buffer: 64 << 10,
                 streams: 4096,
             },
         }

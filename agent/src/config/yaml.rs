@@ -6,6 +6,9 @@ use kantaloupe_checks::Code;
 
 use super::{Finding, Invalid};
 
+/// The place of a mistake that is not in one key.
+pub(super) const FILE: &str = "file";
+
 /// One mapping of the file with the dotted path that leads to it.
 pub(super) struct Section {
     path: String,
@@ -18,11 +21,11 @@ impl Section {
             Ok(Value::Mapping(values)) => values,
             Ok(Value::Null) => Mapping::new(),
             Ok(_) => {
-                findings.push(finding("file", "expected keys and values, found something else"));
+                findings.push(finding(FILE, "expected keys and values, found something else"));
                 Mapping::new()
             }
             Err(error) => {
-                findings.push(finding("file", format!("is not valid YAML: {error}")));
+                findings.push(finding(FILE, format!("is not valid YAML: {error}")));
                 Mapping::new()
             }
         };

@@ -36,7 +36,7 @@ const POOL_IDLE: Duration = Duration::from_secs(45);
 /// Idle connections kept: bursts of `kubectl` and controllers, at about 30 KiB each.
 const POOL_SIZE: usize = 16;
 /// Read buffer of a connection; it grows to this only while bulk data keeps filling it.
-const READ_BUFFER: usize = 256 * 1024;
+const READ_BUFFER: usize = 64 * 1024;
 
 /// Why there is no way to the API server.
 #[derive(Debug, thiserror::Error)]

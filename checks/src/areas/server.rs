@@ -54,12 +54,12 @@ rows! {
     SRV_006 = "KTA-SRV-006", Request,
         title: { en: "The gateway could not store or read its data", zh: "网关无法读写数据" },
         cause: {
-            en: "The disk of the data directory is full or not writable, or the database file is damaged.",
-            zh: "数据目录所在磁盘已满或不可写，或者数据库文件已损坏。"
+            en: "The data folder is a wrong path, its disk is full or not writable, or the database file is damaged.",
+            zh: "数据目录路径有误，所在磁盘已满或不可写，或者数据库文件已损坏。"
         },
         remedy: {
-            en: "Free space or correct the rights of the data directory; the gateway goes on by itself.",
-            zh: "清理磁盘空间或修正数据目录的权限，网关会自动恢复。"
+            en: "Correct the path or the rights of the data folder, free space, or replace a damaged gateway.db from a backup. A gateway that runs goes on by itself.",
+            zh: "修正数据目录的路径或权限，清理磁盘空间，或用备份替换损坏的 gateway.db。正在运行的网关会自动恢复。"
         };
     SRV_007 = "KTA-SRV-007", Required,
         title: { en: "The listen address cannot be used", zh: "监听地址无法使用" },

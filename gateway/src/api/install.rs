@@ -9,7 +9,8 @@ use crate::config::Image;
 /// Namespace and release of the agent.
 const NAMESPACE: &str = "kantaloupe-system";
 const RELEASE: &str = "kantaloupe-agent";
-/// Made by the agent and not by the chart, so that helm does not take it away.
+/// Made by the chart and removed with its release. With `identity.create=false` it is the cluster's own and stays; its
+/// name is then usually another one, so that only the default name can be given here.
 const IDENTITY_SECRET: &str = "kantaloupe-agent-identity";
 
 /// What an install command is made of. No part needs quotes in a shell, nor escapes in `--set`: settings are checked

@@ -158,12 +158,18 @@ impl Column {
 pub async fn loopback(report: &mut Report, runs: usize) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let chain = Chain::start(dir.path(), None).await?;
-    let (_nginx, proxy) = nginx(dir.path(), chain.direct.addr, &chain.direct.tls).await?;
+    let (mut nginx, proxy) = nginx(dir.path(), chain.direct.addr, &chain.direct.tls).await?;
+    let measured = compare(report, runs, &chain, &proxy).await;
+    nginx.terminate().await?; // its workers outlive a killed master
+    measured
+}
+
+async fn compare(report: &mut Report, runs: usize, chain: &Chain, proxy: &Target) -> anyhow::Result<()> {
     let (mut direct, mut plain, mut tunnel) = (Column::default(), Column::default(), Column::default());
     let (mut cpu, mut under) = (vec![], vec![]);
     for _ in 0..runs {
         direct.measure(&chain.direct).await?;
-        plain.measure(&proxy).await?;
+        plain.measure(proxy).await?;
         tunnel.measure(&chain.tunnel).await?;
         let before = chain.cpu()?;
         chain.tunnel.down(8, BULK).await?;

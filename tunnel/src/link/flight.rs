@@ -21,7 +21,7 @@ const RTT_MEMORY: Duration = Duration::from_secs(10);
 const DRAIN_ROUNDS: u32 = 3;
 const DRAIN_GAIN: f64 = 0.5;
 /// Beyond the line's own content: acknowledgements come in steps of this time ...
-const SLACK: Duration = Duration::from_millis(5);
+const SLACK: Duration = Duration::from_millis(8);
 /// ... and a longer line jitters more.
 const SLACK_SHARE: u32 = 8;
 /// While the rate still grows, as after TCP's slow start: enough to double each round.

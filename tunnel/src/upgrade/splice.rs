@@ -124,7 +124,7 @@ impl OneWay {
                 Stage::Finish => {
                     let finished = ready!(self.poll_finish(cx, to.as_mut()));
                     self.source_broke = self.error.is_some();
-                    self.error = self.error.take().or(finished.err());
+                    self.error = self.error.take().or_else(|| finished.err());
                     self.stage = Stage::Ended;
                 }
             }
