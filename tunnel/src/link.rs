@@ -14,9 +14,10 @@
 //! The link drives its carrier from whichever task polls it: no task, channel or lock on the data path.
 
 mod accept;
-pub mod core;
+mod core;
 mod dial;
 mod flight;
+mod types;
 
 use std::{
     io::{self, IoSlice},
@@ -37,10 +38,13 @@ use tokio::{
 };
 
 pub use accept::{Acceptor, LinkError};
-pub use core::{Config, Dead, Stats};
 pub use dial::{DialError, Dialer, OpenError, open};
+pub use types::{Config, Dead, Stats};
 
-use self::core::{AttachError, Core, Event};
+use self::{
+    core::Core,
+    types::{AttachError, Event},
+};
 use crate::{
     carrier::BoxCarrier,
     frame::{Frame, MAX_FRAME},

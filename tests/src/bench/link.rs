@@ -112,7 +112,11 @@ async fn measure(sender: SendRequest<Body>) -> anyhow::Result<(f64, f64, f64, f6
     let one = bulk(&sender, 1).await?;
     let eight = bulk(&sender, 8).await?;
     #[allow(clippy::cast_precision_loss)]
-    let cpu = cpu::time(std::process::id())?.saturating_sub(before).as_secs_f64() / (2 * BULK) as f64 * 1e9;
+    let cpu = cpu::time(std::process::id())?
+        .saturating_sub(before)
+        .as_secs_f64()
+        / (2 * BULK) as f64
+        * 1e9;
     let mut times = Vec::with_capacity(SMALL);
     for _ in 0..SMALL {
         let start = Instant::now();

@@ -12,7 +12,10 @@ use std::{collections::VecDeque, io::IoSlice, time::Duration};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::flight::Flight;
+use super::{
+    flight::Flight,
+    types::{AttachError, Config, Dead, Event, Stats},
+};
 use crate::frame::{Frame, HEADER, MAX_PAYLOAD, data_header};
 
 /// Bytes accepted from the writer but not yet handed to a carrier that takes them at once. Small, so that scheduling
@@ -22,97 +25,6 @@ const UNSENT: usize = 256 * 1024;
 const FRAME_COST: usize = 64;
 /// First allocation of a quiet link; a busy one allocates whole frames.
 const SMALL_BUFFER: usize = 2 * 1024;
-
-/// Bounds and timers of one end of a link.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Replay buffer of this end, and the receive window that it grants to the peer. Bytes.
-    pub window: usize,
-    /// Consumed bytes after which an acknowledgement is sent at once.
-    pub ack_bytes: usize,
-    /// Longest time that consumed bytes stay unacknowledged.
-    pub ack_delay: Duration,
-    /// Silence of the peer after which it is pinged, while nothing is outstanding.
-    pub ping_idle: Duration,
-    /// The same while sent bytes are unacknowledged.
-    pub ping_busy: Duration,
-    /// Further silence after a ping that declares the carrier dead. A wrong verdict costs one resume, no data.
-    pub dead_after: Duration,
-    /// Time without any carrier after which the link itself is dead.
-    pub expiry: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            // 40 MB/s at 100 ms.
-            window: 4 << 20,
-            ack_bytes: 128 << 10,
-            // The peer learns the line's rate from acknowledgements.
-            ack_delay: Duration::from_millis(4),
-            // Half of the shortest idle timeout of common load balancers (30 s).
-            ping_idle: Duration::from_secs(15),
-            ping_busy: Duration::from_secs(1),
-            dead_after: Duration::from_secs(3),
-            expiry: Duration::from_secs(90),
-        }
-    }
-}
-
-/// Why a link is over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Dead {
-    /// No carrier came within [`Config::expiry`].
-    #[error("no connection came back in time")]
-    Expired,
-    /// The peer does not know the link (it restarted) or does not accept the proof; the code it gave.
-    #[error("the peer refused to resume (code {0}); it was probably restarted")]
-    Refused(u64),
-    /// The peer closed the link; the reason it gave.
-    #[error("closed by the peer (reason {0})")]
-    Closed(u64),
-    /// The peer broke the protocol.
-    #[error("protocol error: {0}")]
-    Protocol(&'static str),
-    /// This end was dropped.
-    #[error("closed here")]
-    Dropped,
-}
-
-/// Why a carrier was not taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AttachError {
-    /// A carrier of the same or a later generation is there already.
-    Stale,
-    /// The peer claims to have received what was never sent.
-    Offset,
-    /// The link is over.
-    Dead,
-}
-
-/// What [`Core::on_timer`] found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// The carrier is to be given up; the link waits for another.
-    CarrierDead,
-    /// The link is over.
-    Expired,
-}
-
-/// Counters of one link end.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Stats {
-    /// Carriers so far.
-    pub carriers: u64,
-    /// Payload bytes sent more than once.
-    pub resent: u64,
-    /// Payload bytes received more than once, and dropped.
-    pub duplicate: u64,
-    /// Largest size of the replay buffer, bytes.
-    pub peak_replay: usize,
-    /// Last round trip of a ping.
-    pub rtt: Option<Duration>,
-}
 
 struct Sent {
     start: u64,
@@ -130,7 +42,7 @@ impl Sent {
     clippy::struct_excessive_bools,
     reason = "independent facts of two halves and a carrier, not one state"
 )]
-pub struct Core {
+pub(super) struct Core {
     config: Config,
     peer_window: usize,
     // sending half
@@ -172,7 +84,7 @@ pub struct Core {
 
 impl Core {
     /// A link is born on its first carrier, generation 1. `peer_window` is what the peer granted, in bytes.
-    pub fn new(config: Config, peer_window: usize, now: Instant) -> Self {
+    pub(super) fn new(config: Config, peer_window: usize, now: Instant) -> Self {
         Self {
             config,
             peer_window,
@@ -214,44 +126,39 @@ impl Core {
     // === getters ===
 
     /// Number of the current or last carrier.
-    pub fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Whether a carrier is attached.
-    pub fn is_up(&self) -> bool {
-        self.up
-    }
-
     /// Why the link is over, if it is.
-    pub fn dead(&self) -> Option<Dead> {
+    pub(super) fn dead(&self) -> Option<Dead> {
         self.dead
     }
 
     /// Offset to tell the peer at resume; counts a received FIN.
-    pub fn received(&self) -> u64 {
+    pub(super) fn received(&self) -> u64 {
         self.received + u64::from(self.fin_received())
     }
 
     /// Bytes kept for a resend.
-    pub fn replay_bytes(&self) -> usize {
+    pub(super) fn replay_bytes(&self) -> usize {
         delta(self.end, self.acked)
     }
 
     /// Counters so far.
-    pub fn stats(&self) -> Stats {
+    pub(super) fn stats(&self) -> Stats {
         self.stats
     }
 
     /// The peer has acknowledged everything and our FIN.
-    pub fn fin_acked(&self) -> bool {
+    pub(super) fn fin_acked(&self) -> bool {
         self.finished && self.acked == self.end + 1
     }
 
     // === writer ===
 
     /// Bytes that [`Core::write`] takes now; 0 means back-pressure.
-    pub fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         if self.finished || self.dead.is_some() {
             return 0;
         }
@@ -264,7 +171,7 @@ impl Core {
     }
 
     /// Takes what fits. The one copy on the way out: the writer lends its bytes, the replay buffer has to own them.
-    pub fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
+    pub(super) fn write(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         let total: usize = bufs.iter().map(|b| b.len()).sum();
         let taken = total.min(self.room());
         if taken < total {
@@ -323,12 +230,12 @@ impl Core {
     }
 
     /// Enough is there to be worth a call of the carrier before the writer flushes.
-    pub fn has_full_frame(&self) -> bool {
+    pub(super) fn has_full_frame(&self) -> bool {
         self.frames.len() > self.handed || self.open.len() >= MAX_PAYLOAD
     }
 
     /// No further writes; a FIN follows the last byte.
-    pub fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.finished = true;
     }
 
@@ -336,7 +243,7 @@ impl Core {
 
     /// The next message for the carrier, or `None` when there is nothing to send now. Acknowledgements and pings go
     /// first, then data. A frame is handed out at most once per carrier.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+    pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         if !self.up || self.dead.is_some() {
             return None;
         }
@@ -384,7 +291,7 @@ impl Core {
     }
 
     /// Tells whether the carrier takes frames at once; if not, less is accepted from the writer.
-    pub fn set_blocked(&mut self, blocked: bool) {
+    pub(super) fn set_blocked(&mut self, blocked: bool) {
         self.unsent = if blocked {
             self.flight.unsent().min(UNSENT)
         } else {
@@ -393,7 +300,7 @@ impl Core {
     }
 
     /// Largest DATA frame of HTTP/2 that is fair to other streams on this line, bytes.
-    pub fn fair_frame(&self) -> usize {
+    pub(super) fn fair_frame(&self) -> usize {
         self.flight.frame()
     }
 
@@ -401,7 +308,12 @@ impl Core {
 
     /// One frame from the carrier of `generation`. A frame of another generation is ignored: the old carrier may still
     /// deliver after the new one took over.
-    pub fn on_frame(&mut self, generation: u64, frame: Frame, now: Instant) -> Result<(), &'static str> {
+    pub(super) fn on_frame(
+        &mut self,
+        generation: u64,
+        frame: Frame,
+        now: Instant,
+    ) -> Result<(), &'static str> {
         if generation != self.generation || !self.up {
             return Ok(());
         }
@@ -474,17 +386,17 @@ impl Core {
     // === reader ===
 
     /// Whether [`Core::read`] would give bytes.
-    pub fn readable(&self) -> bool {
+    pub(super) fn readable(&self) -> bool {
         !self.queue.is_empty()
     }
 
     /// Everything was read and the peer has finished.
-    pub fn eof(&self) -> bool {
+    pub(super) fn eof(&self) -> bool {
         self.peer_fin.is_some_and(|fin| fin == self.consumed)
     }
 
     /// Gives up to `max` bytes to `sink`.
-    pub fn read(&mut self, max: usize, now: Instant, mut sink: impl FnMut(&[u8])) -> usize {
+    pub(super) fn read(&mut self, max: usize, now: Instant, mut sink: impl FnMut(&[u8])) -> usize {
         let mut n = 0;
         while n < max {
             let Some(front) = self.queue.front_mut() else {
@@ -514,7 +426,7 @@ impl Core {
     }
 
     /// So much was consumed that the peer should hear of it at once.
-    pub fn ack_wanted(&self) -> bool {
+    pub(super) fn ack_wanted(&self) -> bool {
         delta(self.ack_value(), self.acknowledged) >= self.config.ack_bytes
     }
 
@@ -536,7 +448,7 @@ impl Core {
 
     /// Switches to a new carrier. `peer_received` is what the peer says it has received; it may be older than an
     /// acknowledgement that came since. `first` is sent before anything else on the new carrier.
-    pub fn attach(
+    pub(super) fn attach(
         &mut self,
         generation: u64,
         peer_received: u64,
@@ -577,7 +489,7 @@ impl Core {
     }
 
     /// The carrier is gone; the link waits for another until it expires.
-    pub fn detach(&mut self, now: Instant) {
+    pub(super) fn detach(&mut self, now: Instant) {
         if self.up {
             self.up = false;
             self.since = now;
@@ -586,14 +498,14 @@ impl Core {
     }
 
     /// The link is over, for `why`.
-    pub fn kill(&mut self, why: Dead) {
+    pub(super) fn kill(&mut self, why: Dead) {
         self.dead.get_or_insert(why);
     }
 
     // === time ===
 
     /// When [`Core::on_timer`] wants to be called.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(super) fn deadline(&self) -> Option<Instant> {
         if self.dead.is_some() {
             return None;
         }
@@ -616,7 +528,7 @@ impl Core {
     }
 
     /// Looks at the clock.
-    pub fn on_timer(&mut self, now: Instant) -> Option<Event> {
+    pub(super) fn on_timer(&mut self, now: Instant) -> Option<Event> {
         if self.dead.is_some() {
             return None;
         }
