@@ -138,6 +138,7 @@ failCgroupV1: false
 failSwapOn: false
 cgroupDriver: cgroupfs
 cgroupRoot: /$ns
+podLogsDir: $dir/log/pods
 enforceNodeAllocatable: []
 localStorageCapacityIsolation: false
 containerRuntimeEndpoint: unix://$dir/containerd/containerd.sock
@@ -152,6 +153,7 @@ imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99
 evictionHard: {memory.available: 50Mi, nodefs.available: "1%", imagefs.available: "1%"}
 T
+  # Logs of its own, too: a kubelet removes the logs of pods it does not know.
   # A cgroup root of its own: a kubelet kills the processes of pod cgroups it does not know, so two kubelets must not share one.
   local controller
   for controller in /sys/fs/cgroup /sys/fs/cgroup/*/; do

@@ -2,7 +2,7 @@
 # Everything that the test clusters need, in ${KANTALOUPE_CACHE:-~/.cache/kantaloupe}/testbed: programs in bin/, images in images/.
 #   prepare.sh            installs Debian packages and builds what is missing (cold about 10 minutes on 2 cores); under a second when all is there
 #   prepare.sh helm ...   only the named ones: kubernetes kubectl kubectl-1.32 kubectl-1.20 etcd helm coredns sample-apiserver pause busybox,
-#                         and image-tools (Debian packages alone)
+#                         and image-tools, faketime (Debian packages alone)
 # Needs Go, network, and root if a Debian package is missing. Two callers at once build once.
 set -euo pipefail
 
@@ -30,6 +30,7 @@ packages() {
   for pair in "${pairs[@]}"; do command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}"); done
   [[ " ${wanted[*]} " != *" kubernetes "* ]] || [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
   [[ " ${wanted[*]} " != *" busybox "* ]] || [ -e /usr/share/doc/busybox-static ] || missing+=(busybox-static)
+  [[ " ${wanted[*]} " != *" faketime "* ]] || compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   [ ${#missing[@]} -eq 0 ] && return
   [ "$(id -u)" = 0 ] || { say "these Debian packages are missing, and only root can install them: ${missing[*]}"; exit 1; }
@@ -194,8 +195,9 @@ busybox() { # sh, tar and all the rest of busybox, as user 65532: passes the res
 }
 
 image-tools() { :; }
+faketime() { :; } # moves the clock of one process
 
-all=(kubectl kubernetes etcd helm coredns kubectl-1.20 kubectl-1.32 sample-apiserver pause busybox image-tools)
+all=(kubectl kubernetes etcd helm coredns kubectl-1.20 kubectl-1.32 sample-apiserver pause busybox image-tools faketime)
 wanted=("$@"); [ ${#wanted[@]} -gt 0 ] || wanted=("${all[@]}")
 for name in "${wanted[@]}"; do
   [[ " ${all[*]} " == *" $name "* ]] || { say "unknown program $name; known: ${all[*]}"; exit 64; }
