@@ -1,8 +1,8 @@
 //! The WebSocket carrier after the upgrade: messages in and out.
 //!
 //! Frame headers are coded by tungstenite. Its `WebSocket` is not used: it copies every message into an output buffer
-//! whose rest it moves to the front after each partial write, and clears its input buffer before each read, which
-//! together cost a third of the throughput (docs/benchmarks.md). Here a message is sent from where it is (the
+//! whose rest it moves to the front after each partial write, and clears its input buffer before each read. Over it the
+//! link cost a quarter more CPU (docs/benchmarks.md). Here a message is sent from where it is (the
 //! accepting end) or from its masked copy (the dialing end), and received into memory of its own size.
 
 use std::{
