@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 
-use crate::e2e::{NAMESPACE, World};
+use crate::e2e::{NAMESPACE, World, say};
 
 /// Secrets by what they are.
 #[derive(Default)]
@@ -56,8 +56,29 @@ impl Canaries {
         Ok(())
     }
 
-    /// Checks a log.
-    pub fn check(&self, name: &str, log: &str) -> anyhow::Result<()> {
+    /// Checks the logs of a run; each has to show that it was written at all.
+    pub fn search(&self, gateway: &str, agents: &str, audit: &str) -> anyhow::Result<()> {
+        for (name, log, proof) in [
+            ("the gateway's log", gateway, r#""level":"DEBUG""#),
+            ("the agents' logs", agents, r#""level":"DEBUG""#),
+            ("the audit log", audit, "kantaloupe:user:admin"),
+        ] {
+            ensure!(
+                log.contains(proof),
+                "{name} has no {proof}, so this proves nothing"
+            );
+            self.check(name, log)?;
+        }
+        say(format_args!(
+            "          searched {} KiB of gateway's, {} KiB of agents' and {} KiB of audit log",
+            gateway.len() >> 10,
+            agents.len() >> 10,
+            audit.len() >> 10
+        ));
+        Ok(())
+    }
+
+    fn check(&self, name: &str, log: &str) -> anyhow::Result<()> {
         ensure!(self.0.len() > 5, "only {} secrets are known", self.0.len());
         for (what, secret) in &self.0 {
             ensure!(secret.len() >= 16, "{what} is too short to look for");

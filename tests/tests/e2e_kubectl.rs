@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use kantaloupe_tests::{
+    canary::Canaries,
     e2e::{Steps, World, eventually, say},
     kubectl::Shell,
     streams::{blob, connect, there_and_back},
@@ -31,7 +32,18 @@ async fn kubectl_through_the_gateway() -> anyhow::Result<()> {
         let person = Person::new(&world, &id, version).await?;
         person.all(&mut steps).await;
     }
+    steps.run("no log holds a secret", no_secrets(&world)).await;
     steps.finish()
+}
+
+async fn no_secrets(world: &World) -> anyhow::Result<()> {
+    let mut canaries = Canaries::default();
+    canaries.collect(world).await?;
+    canaries.search(
+        &world.gateway.process.said(),
+        &world.agent_log().await?,
+        &world.cluster.audit()?,
+    )
 }
 
 struct Person {
