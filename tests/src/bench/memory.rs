@@ -18,6 +18,7 @@ use kantaloupe_tunnel::{
     link::{self, Config, DialError, Dialer},
     session::{self, Body, BoxError, Kind},
 };
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::{net::TcpStream, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -146,14 +147,7 @@ async fn agent(gateway: Arc<Gateway>, i: usize) -> anyhow::Result<tokio::task::J
         .header("host", "localhost")
         .header("content-type", "application/json")
         .body(full(body.to_string()))?;
-    let answer = sender
-        .send_request(request)
-        .await?
-        .into_body()
-        .collect()
-        .await?
-        .to_bytes();
-    let enrolled: EnrollResponse = serde_json::from_slice(&answer)?;
+    let enrolled: EnrollResponse = ask(&mut sender, request).await?;
     let identity = Arc::new(Identity {
         gateway,
         key,
@@ -189,6 +183,15 @@ async fn agent(gateway: Arc<Gateway>, i: usize) -> anyhow::Result<tokio::task::J
     Ok(tasks)
 }
 
+/// A request that is answered with JSON.
+async fn ask<T: DeserializeOwned>(
+    sender: &mut http1::SendRequest<Body>,
+    request: Request<Body>,
+) -> anyhow::Result<T> {
+    let answer = sender.send_request(request).await?.into_body().collect().await?;
+    Ok(serde_json::from_slice(&answer.to_bytes())?)
+}
+
 async fn connect(gateway: &Gateway) -> anyhow::Result<http1::SendRequest<Body>> {
     let tcp = TcpStream::connect(gateway.addr).await?;
     socket::tune(&tcp)?;
@@ -218,14 +221,7 @@ impl AgentDialer {
         let request = Request::get(CHALLENGE_PATH)
             .header("host", "localhost")
             .body(empty())?;
-        let answer = sender
-            .send_request(request)
-            .await?
-            .into_body()
-            .collect()
-            .await?
-            .to_bytes();
-        let challenge: ChallengeResponse = serde_json::from_slice(&answer)?;
+        let challenge: ChallengeResponse = ask(&mut sender, request).await?;
         let claims = Claims {
             key_id: identity.enrolled.key_id.clone(),
             cluster_id: identity.enrolled.cluster_id.clone(),

@@ -91,28 +91,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
             ..FrameHeader::default()
         };
         let length = payload.len() as u64;
+        let mut room = header.len(length);
         if self.role == Role::Client {
             let mut key = [0; 4];
             rand::fill(&mut key).map_err(|_| io::Error::other("the system gives no random bytes"))?;
             header.mask = Some(key);
-            let mut wire = BytesMut::with_capacity(header.len(length) + payload.len());
-            header
-                .format(length, &mut (&mut wire).writer())
-                .map_err(io::Error::other)?;
-            for block in payload.chunks(MASK_BLOCK) {
-                let start = wire.len();
-                wire.extend_from_slice(block);
-                mask(&mut wire[start..], key);
-            }
-            self.push(wire.freeze());
-        } else {
-            let mut wire = BytesMut::with_capacity(header.len(length));
-            header
-                .format(length, &mut (&mut wire).writer())
-                .map_err(io::Error::other)?;
+            room = header.len(length) + payload.len();
+        }
+        let mut wire = BytesMut::with_capacity(room);
+        header
+            .format(length, &mut (&mut wire).writer())
+            .map_err(io::Error::other)?;
+        let Some(key) = header.mask else {
             self.push(wire.freeze());
             self.push(payload);
+            return Ok(());
+        };
+        for block in payload.chunks(MASK_BLOCK) {
+            let start = wire.len();
+            wire.extend_from_slice(block);
+            mask(&mut wire[start..], key);
         }
+        self.push(wire.freeze());
         Ok(())
     }
 
