@@ -15,7 +15,7 @@ pub mod token;
 /// It grows when a change is not understood by the other end's older releases.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// The gRPC messages and the `AgentService`, generated from `proto/kantaloupe/agent/v1/agent.proto`.
+/// The gRPC messages and services, generated from `proto/kantaloupe/agent/v1/agent.proto`.
 #[expect(
     missing_docs,
     unused_qualifications,

@@ -1,0 +1,4 @@
+//! What is in a GPU cluster, read from Kubernetes objects and metrics. Objects in, facts out: no I/O, no clock.
+
+pub mod inventory;
+pub mod object;

@@ -1,0 +1,52 @@
+//! Kubernetes objects, as much of them as is read here: the rest is skipped while parsing, and so never kept.
+
+mod node;
+mod pod;
+
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+pub use node::{Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus};
+pub use pod::{
+    Condition, Container, ContainerClaim, ContainerState, ContainerStatus, ExtendedResourceClaimStatus, Pod,
+    PodResourceClaim, PodResourceClaimStatus, PodSpec, PodStatus, RequestMapping, Resources,
+};
+
+/// Says how the API server names a type, so that it can be listed and watched.
+macro_rules! resource {
+    ($type:ty, $scope:ident, $group:literal, $version:literal, $kind:literal, $plural:literal) => {
+        impl kube_core::Resource for $type {
+            type DynamicType = ();
+            type Scope = kube_core::$scope;
+
+            fn kind((): &()) -> std::borrow::Cow<'_, str> {
+                $kind.into()
+            }
+            fn group((): &()) -> std::borrow::Cow<'_, str> {
+                $group.into()
+            }
+            fn version((): &()) -> std::borrow::Cow<'_, str> {
+                $version.into()
+            }
+            fn plural((): &()) -> std::borrow::Cow<'_, str> {
+                $plural.into()
+            }
+            fn meta(&self) -> &$crate::object::ObjectMeta {
+                &self.metadata
+            }
+            fn meta_mut(&mut self) -> &mut $crate::object::ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+pub(crate) use resource;
+
+/// The value of an annotation.
+pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The value of a label.
+pub fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.labels.as_ref()?.get(key).map(String::as_str)
+}
