@@ -2,3 +2,6 @@
 
 pub mod inventory;
 pub mod object;
+pub mod quantity;
+pub mod vendor;
+pub mod version;
