@@ -3,8 +3,13 @@
 use crate::row::Check;
 
 /// Writes the constant of each code and its row from one place.
+///
+/// `check` names what is checked; a code without it is not a check that `preflight` or `doctor` runs.
 macro_rules! rows {
+    (@name $en:literal, $zh:literal) => { Some($crate::Text { en: $en, zh: $zh }) };
+    (@name) => { None };
     ($($name:ident = $code:literal, $severity:ident,
+        $(check: { en: $check_en:literal, zh: $check_zh:literal },)?
         title: { en: $title_en:literal, zh: $title_zh:literal },
         cause: { en: $cause_en:literal, zh: $cause_zh:literal },
         remedy: { en: $remedy_en:literal, zh: $remedy_zh:literal };)*) => {
@@ -15,6 +20,7 @@ macro_rules! rows {
         pub(super) const ROWS: &[$crate::Check] = &[$($crate::Check {
             code: $crate::Code::$name,
             severity: $crate::Severity::$severity,
+            name: rows!(@name $($check_en, $check_zh)?),
             title: $crate::Text { en: $title_en, zh: $title_zh },
             cause: $crate::Text { en: $cause_en, zh: $cause_zh },
             remedy: $crate::Text { en: $remedy_en, zh: $remedy_zh },
@@ -22,19 +28,29 @@ macro_rules! rows {
     };
 }
 
+mod agent;
 mod auth;
 mod cluster;
 mod config;
+mod gateway_api;
+mod gpu;
+mod hami;
+mod monitoring;
 mod network;
 mod server;
 mod tls;
 
 /// In the order in which a connect passes them: what fails first is read first.
-pub(crate) const ALL: [&[Check]; 6] = [
+pub(crate) const ALL: [&[Check]; 11] = [
     config::ROWS,
     network::ROWS,
     tls::ROWS,
     auth::ROWS,
     cluster::ROWS,
+    gpu::ROWS,
+    hami::ROWS,
+    monitoring::ROWS,
+    gateway_api::ROWS,
+    agent::ROWS,
     server::ROWS,
 ];

@@ -56,6 +56,8 @@ pub enum Severity {
     Recommended,
     /// The answer to one request; the next may succeed.
     Request,
+    /// Worth knowing. Nothing is wrong.
+    Info,
 }
 
 impl Severity {
@@ -68,6 +70,18 @@ impl Severity {
             (Self::Recommended, Lang::Zh) => "建议",
             (Self::Request, Lang::En) => "single request",
             (Self::Request, Lang::Zh) => "单个请求",
+            (Self::Info, Lang::En) => "information",
+            (Self::Info, Lang::Zh) => "信息",
+        }
+    }
+
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Recommended => "recommended",
+            Self::Request => "request",
+            Self::Info => "info",
         }
     }
 }
@@ -98,6 +112,8 @@ pub struct Check {
     pub code: Code,
     /// How much a failure matters.
     pub severity: Severity,
+    /// What is checked, in a few words; `None` if neither `preflight` nor `doctor` runs it as a check.
+    pub name: Option<Text>,
     /// What is wrong, in a few words without a full stop.
     pub title: Text,
     /// The probable cause, in sentences.

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use kantaloupe_checks::{Check, Code, Lang, Text, all, get, markdown};
 
-fn texts(check: &Check) -> [(&'static str, &Text); 3] {
-    [
+fn texts(check: &Check) -> Vec<(&'static str, &Text)> {
+    let mut texts = vec![
         ("title", &check.title),
         ("cause", &check.cause),
         ("remedy", &check.remedy),
-    ]
+    ];
+    texts.extend(check.name.as_ref().map(|name| ("name", name)));
+    texts
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn every_text_is_there_in_both_languages() {
         for (part, text) in texts(check) {
             let code = check.code;
             assert!(
-                text.en.len() > 10 && text.en.is_ascii(),
+                text.en.len() > if part == "name" { 3 } else { 10 } && text.en.is_ascii(),
                 "{code} {part}: {}",
                 text.en
             );
@@ -52,7 +54,11 @@ fn every_text_is_there_in_both_languages() {
                 .chars()
                 .filter(|c| ('\u{4e00}'..='\u{9fff}').contains(c))
                 .count();
-            assert!(chinese >= 4, "{code} {part}: {}", text.zh);
+            assert!(
+                chinese >= if part == "name" { 2 } else { 4 },
+                "{code} {part}: {}",
+                text.zh
+            );
             assert!(
                 !text.zh.ends_with('.') && !text.zh.contains(", "),
                 "{code} {part}: {}",
@@ -66,7 +72,14 @@ fn every_text_is_there_in_both_languages() {
             }
             let sentence = text.en.ends_with('.') && text.zh.ends_with('。');
             let words = !text.en.ends_with('.') && !text.zh.ends_with('。');
-            assert!(if part == "title" { words } else { sentence }, "{code} {part}");
+            assert!(
+                if part == "title" || part == "name" {
+                    words
+                } else {
+                    sentence
+                },
+                "{code} {part}"
+            );
         }
     }
 }

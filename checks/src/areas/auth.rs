@@ -2,6 +2,7 @@
 
 rows! {
     AUTH_001 = "KTA-AUTH-001", Required,
+        check: { en: "Enrolment token", zh: "接入令牌" },
         title: { en: "The enrolment token is damaged", zh: "接入令牌不完整或已损坏" },
         cause: {
             en: "The token was not copied as a whole, or a character changed on the way.",
@@ -42,6 +43,7 @@ rows! {
             zh: "用 kubectl config current-context 确认当前集群无误，然后重新生成接入令牌。"
         };
     AUTH_005 = "KTA-AUTH-005", Required,
+        check: { en: "Identity belongs to this cluster", zh: "身份与集群一致" },
         title: { en: "This is not the cluster that enrolled", zh: "这不是当初接入的集群" },
         cause: {
             en: "The UID of the kube-system namespace has changed: the cluster was rebuilt or cloned, and the identity Secret was copied with it.",
@@ -62,6 +64,7 @@ rows! {
             zh: "用 kubectl get pods -A -l app.kubernetes.io/name=kantaloupe-agent 找到这两个 Agent，并卸载不需要的一个。"
         };
     AUTH_007 = "KTA-AUTH-007", Required,
+        check: { en: "Identity at the gateway", zh: "身份有效性" },
         title: { en: "The agent's identity is refused", zh: "Agent 身份被拒绝" },
         cause: {
             en: "The cluster was revoked or deleted at the gateway, or the signature does not fit the enrolled key.",
@@ -72,6 +75,7 @@ rows! {
             zh: "如需重新接入，请生成新的接入令牌并执行新的安装命令；否则请用 helm uninstall 卸载 Agent。"
         };
     AUTH_008 = "KTA-AUTH-008", Required,
+        check: { en: "Identity Secret", zh: "身份 Secret" },
         title: { en: "The identity Secret cannot be read or written", zh: "无法读写身份 Secret" },
         cause: {
             en: "The Secret was deleted, the agent's Role does not allow get, update and patch on it, or an admission policy refuses the change.",

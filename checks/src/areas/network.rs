@@ -1,7 +1,19 @@
 //! NET: the way from the agent to the gateway.
 
 rows! {
+    NET_001 = "KTA-NET-001", Recommended,
+        check: { en: "Resolver of the pod", zh: "Pod 的 DNS 配置" },
+        title: { en: "The pod's DNS configuration is unusual", zh: "Pod 的 DNS 配置异常" },
+        cause: {
+            en: "The pod's /etc/resolv.conf names no server, or one at a loopback address, which in a pod is the pod itself: mostly systemd-resolved's 127.0.0.53, copied from the node.",
+            zh: "Pod 的 /etc/resolv.conf 中没有 DNS 服务器，或服务器是回环地址（在 Pod 中即 Pod 自身），通常是从节点复制了 systemd-resolved 的 127.0.0.53。"
+        },
+        remedy: {
+            en: "Start the kubelet with resolvConf: /run/systemd/resolve/resolv.conf, and check the pod's dnsPolicy and the clusterDNS of the kubelet.",
+            zh: "为 kubelet 设置 resolvConf: /run/systemd/resolve/resolv.conf，并检查 Pod 的 dnsPolicy 与 kubelet 的 clusterDNS 配置。"
+        };
     NET_002 = "KTA-NET-002", Required,
+        check: { en: "Name of the gateway", zh: "网关域名解析" },
         title: { en: "The gateway's name cannot be resolved", zh: "无法解析网关域名" },
         cause: {
             en: "The host name in controlPlane.url is misspelt, or the cluster's DNS does not know it or does not answer.",
@@ -12,6 +24,7 @@ rows! {
             zh: "先核对主机名，再检查 CoreDNS：kubectl -n kube-system logs -l k8s-app=kube-dns --tail=20。若该域名不在任何 DNS 中，请使用 chart 的 hostAliases。"
         };
     NET_003 = "KTA-NET-003", Required,
+        check: { en: "TCP to the gateway", zh: "到网关的 TCP 连接" },
         title: { en: "The gateway cannot be reached", zh: "无法连接网关" },
         cause: {
             en: "A firewall, security group or network policy blocks the way out, the gateway does not run, or the port is wrong.",
@@ -22,6 +35,7 @@ rows! {
             zh: "放通集群节点到网关主机和端口的出站 TCP，并在节点上验证：curl -v <controlPlane.url>/healthz。"
         };
     NET_007 = "KTA-NET-007", Required,
+        check: { en: "Answer of the gateway", zh: "网关应答与 WebSocket" },
         title: { en: "The server did not open the tunnel", zh: "服务器没有建立隧道" },
         cause: {
             en: "The URL is not a gateway's, or a proxy or load balancer on the way removes the WebSocket upgrade.",
