@@ -69,7 +69,7 @@ rows! {
         };
     MON_007 = "KTA-MON-007", Required,
         check: { en: "Selectors of Prometheus", zh: "Prometheus 选择器" },
-        title: { en: "Prometheus does not select a ServiceMonitor", zh: "Prometheus 未选中 ServiceMonitor" },
+        title: { en: "Prometheus does not select a ServiceMonitor", zh: "Prometheus 没有选中某个 ServiceMonitor" },
         cause: {
             en: "The labels or the namespace of the ServiceMonitor do not match the selectors of the Prometheus object. kube-prometheus-stack selects only those with release: <its own release> unless it is told otherwise.",
             zh: "ServiceMonitor 的标签或命名空间与 Prometheus 对象的选择器不匹配。kube-prometheus-stack 默认只选择带有 release: <其 release 名> 标签的 ServiceMonitor。"
