@@ -3,5 +3,6 @@
 pub mod inventory;
 pub mod object;
 pub mod quantity;
+pub mod register;
 pub mod vendor;
 pub mod version;
