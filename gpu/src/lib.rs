@@ -1,10 +1,10 @@
 //! What is in a GPU cluster, read from Kubernetes objects and metrics. Objects in, facts out: no I/O, no clock.
 
+mod findings;
+pub mod index;
 pub mod inventory;
-pub mod node;
 pub mod object;
 pub mod quantity;
 pub mod register;
-mod report;
 pub mod vendor;
 pub mod version;
