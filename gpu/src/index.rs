@@ -47,9 +47,8 @@ use self::{
     workloads::WorkloadEntry,
 };
 use crate::{
-    inventory::{
-        Allocation, Component, ContainerUsage, Finding, FindingLevel, Gpu, GpuUsage, Kind, Node, Source,
-    },
+    inventory::{Allocation, Component, ContainerUsage, Finding, FindingLevel, Gpu, GpuUsage, Kind, Source},
+    node::NodeFacts,
     object::{ObjectMeta, OwnerReference},
 };
 
@@ -115,17 +114,6 @@ impl Watched {
             Self::ResourceClaims => "resourceclaims",
         }
     }
-}
-
-/// What a node's object tells.
-#[derive(Debug, Clone, Default)]
-pub struct NodeFacts {
-    /// The node.
-    pub node: Node,
-    /// Its devices.
-    pub gpus: Vec<Gpu>,
-    /// What is wrong with it by itself.
-    pub findings: Vec<Finding>,
 }
 
 /// What a pod's object, and its claims if it has any, tell.

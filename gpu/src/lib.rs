@@ -3,8 +3,10 @@
 mod findings;
 pub mod index;
 pub mod inventory;
+pub mod node;
 pub mod object;
 pub mod quantity;
 pub mod register;
+mod report;
 pub mod vendor;
 pub mod version;

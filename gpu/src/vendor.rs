@@ -42,6 +42,16 @@ pub struct Vendor {
     pub cores: CoreUnit,
     /// What the third number of a registration or an allocation is.
     pub memory: Memory,
+    /// The memory in a registration is what is built in: nobody scales it.
+    pub memory_is_built_in: bool,
+    /// What the device plugin writes before the name of the model.
+    pub model_prefix: Option<&'static str>,
+    /// Node label with the model, for devices whose registration has none.
+    pub model_label: Option<&'static str>,
+    /// The maker's own device plugin offers cards under the same resource, where HAMi's offers shares.
+    pub has_stock_plugin: bool,
+    /// Annotation of the node that keeps the scheduler from binding two pods at once.
+    pub lock: &'static str,
     /// How devices are shared where the registration does not say.
     pub mode: Option<Mode>,
     /// Annotations of pods, newest first.
@@ -227,6 +237,18 @@ impl Vendor {
             Some(word) => pattern.replace("{}", word).into(),
             None => pattern.into(),
         }
+    }
+
+    /// The name of the model in the type of a registered device: without what the device plugin puts before it, and `None` if there is only the
+    /// vendor's word.
+    pub fn model<'a>(&self, kind: &'a str) -> Option<&'a str> {
+        let kind = kind.trim();
+        let model = self
+            .model_prefix
+            .and_then(|prefix| kind.strip_prefix(prefix))
+            .unwrap_or(kind);
+        let word_only = self.keywords.iter().any(|word| word.eq_ignore_ascii_case(model));
+        (!model.is_empty() && !word_only).then_some(model)
     }
 
     /// Whether a model is one of this vendor's.

@@ -5,11 +5,12 @@
 
 use jiff::Timestamp;
 use kantaloupe_gpu::{
-    index::{Change, Cursor, Index, NodeFacts, PodFacts, Watched},
+    index::{Change, Cursor, Index, PodFacts, Watched},
     inventory::{
         Allocation, AllocationState, Capacity, ContainerKind, Gpu, GpuSource, Mode, Node, NodeRuntime,
         Requested,
     },
+    node::NodeFacts,
     object::OwnerReference,
 };
 

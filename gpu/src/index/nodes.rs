@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Id, Index, NodeFacts, Watched,
+    Id, Index, Watched,
     cluster::NodeTotals,
     pack::{self, Packed},
     strings::{Live, Strings, Sym},
@@ -11,6 +11,7 @@ use super::{
 use crate::{
     findings,
     inventory::{Finding, Gpu, GpuSource, Kind, Node, Used},
+    node::NodeFacts,
 };
 
 /// What is known of a node, or only by pods that name it.

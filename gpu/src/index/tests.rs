@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::inventory::{
-    AllocationState, Capacity, ContainerKind, GpuSource, ObjectRef, Record, Requested, SourceState, Used,
+    AllocationState, Capacity, ContainerKind, GpuSource, Node, ObjectRef, Record, Requested, SourceState,
+    Used,
 };
 
 mod random;

@@ -19,6 +19,11 @@ const PLAIN: Vendor = Vendor {
     resources: NO_RESOURCES,
     cores: CoreUnit::Percent,
     memory: Memory::Mib,
+    memory_is_built_in: false,
+    model_prefix: None,
+    model_label: None,
+    has_stock_plugin: false,
+    lock: "hami.io/mutex.lock",
     mode: None,
     pod: &[],
     select: NO_SELECT,
@@ -118,6 +123,8 @@ pub static VENDORS: &[Vendor] = &[
             other: &["nvidia.com/numa-bind", "nvidia.com/vgpu-mode"],
         },
         config: Some(ConfigKeys::standard("nvidia")),
+        model_prefix: Some("NVIDIA-"),
+        has_stock_plugin: true,
         ..PLAIN
     },
     Vendor {
@@ -144,6 +151,8 @@ pub static VENDORS: &[Vendor] = &[
             other: &["volcano.sh/vgpu-mode"],
             ..NO_SELECT
         },
+        model_prefix: Some("NVIDIA-"),
+        lock: "volcano.sh/mutex.lock",
         ..PLAIN
     },
     Vendor {
@@ -170,6 +179,7 @@ pub static VENDORS: &[Vendor] = &[
             ..HYGON_SELECT
         },
         config: Some(ConfigKeys::standard("hygon")),
+        model_prefix: Some("DCU-"),
         ..PLAIN
     },
     Vendor {
@@ -196,6 +206,7 @@ pub static VENDORS: &[Vendor] = &[
             ..HYGON_SELECT
         },
         config: Some(ConfigKeys::standard("hygon")),
+        model_prefix: Some("HCU-"),
         ..PLAIN
     },
     Vendor {
@@ -203,13 +214,14 @@ pub static VENDORS: &[Vendor] = &[
         name: "cambricon",
         keywords: &["MLU"],
         register: &[
-            hami("hami.io/node-mlu-register"),
             capacity(
                 Cards::CoresPerCard(100),
                 CardMemory::Shared,
                 Slots::Fixed(100, 100),
                 "-cambricon-mlu-",
             ),
+            // Legacy; may be left on nodes that were upgraded.
+            hami("hami.io/node-mlu-register"),
         ],
         handshake: Some("hami.io/node-handshake-mlu"),
         label: Some(("mlu", "on")),
@@ -228,6 +240,7 @@ pub static VENDORS: &[Vendor] = &[
         )],
         select: CAMBRICON_SELECT,
         config: Some(ConfigKeys::standard("cambricon")),
+        lock: "cambricon.com/dsmlu.lock",
         ..PLAIN
     },
     Vendor {
@@ -334,6 +347,7 @@ pub static VENDORS: &[Vendor] = &[
             cores: "resourceVCoreName",
             ..ConfigKeys::standard("metax")
         }),
+        memory_is_built_in: true,
         ..PLAIN
     },
     Vendor {
@@ -523,6 +537,8 @@ pub static VENDORS: &[Vendor] = &[
             other: &[],
         },
         config: Some(ConfigKeys::standard("amd")),
+        memory_is_built_in: true,
+        model_label: Some("amd.com/gpu.product-name"),
         ..PLAIN
     },
     Vendor {
