@@ -1,5 +1,6 @@
 //! What is in a GPU cluster, read from Kubernetes objects and metrics. Objects in, facts out: no I/O, no clock.
 
+pub mod dra;
 mod findings;
 pub mod index;
 pub mod inventory;

@@ -1,15 +1,30 @@
 //! Kubernetes objects, as much of them as is read here: the rest is skipped while parsing, and so never kept.
 
+pub(crate) mod dra;
 mod node;
 mod pod;
+mod resource_claim;
+mod resource_slice;
+mod selector;
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+pub use dra::{DeviceClass, DeviceClassSpec, DraVersion};
 pub use node::{Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus};
 pub use pod::{
     Condition, Container, ContainerClaim, ContainerState, ContainerStatus, ExtendedResourceClaimStatus, Pod,
     PodResourceClaim, PodResourceClaimStatus, PodSpec, PodStatus, RequestMapping, Resources,
 };
+
+pub use resource_claim::{
+    CapacityRequirements, ClaimAllocation, ConsumerReference, DeviceAllocation, DeviceClaim, DeviceRequest,
+    DeviceResult, ExactRequest, ResourceClaim, ResourceClaimSpec, ResourceClaimStatus, SubRequest,
+};
+pub use resource_slice::{
+    Attribute, DeviceCapacity, DeviceFields, DeviceTaint, ResourcePool, ResourceSlice, ResourceSliceSpec,
+    SliceDevice,
+};
+pub use selector::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
 
 /// Says how the API server names a type, so that it can be listed and watched.
 macro_rules! resource {
@@ -40,6 +55,15 @@ macro_rules! resource {
     };
 }
 pub(crate) use resource;
+
+/// Reads `null` as nothing: Go writes it for empty lists and for pointers to nothing.
+pub(crate) fn null_as_default<'de, D, T>(value: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + serde::Deserialize<'de>,
+{
+    Ok(<Option<T> as serde::Deserialize>::deserialize(value)?.unwrap_or_default())
+}
 
 /// The value of an annotation.
 pub fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {

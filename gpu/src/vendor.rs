@@ -4,6 +4,7 @@
 
 mod config;
 mod names;
+mod row;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,8 @@ pub struct Vendor {
     pub select: Select,
     /// Where the installation may rename the resources.
     pub config: Option<ConfigKeys>,
+    /// Drivers that publish its devices in ResourceSlices.
+    pub dra_drivers: &'static [&'static str],
 }
 
 /// A place where a node says which devices it has.
@@ -324,6 +327,11 @@ fn by_pod_key(
             .iter()
             .find_map(|keys| Some((vendor.matches(pattern(keys)?, key)?, keys)))
     })
+}
+
+/// The row whose devices a driver publishes in ResourceSlices.
+pub fn by_dra_driver(driver: &str) -> Option<&'static Vendor> {
+    VENDORS.iter().find(|vendor| vendor.dra_drivers.contains(&driver))
 }
 
 /// The row and the grammar that an annotation of a node belongs to.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Condition, ObjectMeta, resource};
+use super::{Condition, ObjectMeta, null_as_default, resource};
 
 /// A node.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -23,6 +23,7 @@ resource!(Node, ClusterResourceScope, "", "v1", "Node", "nodes");
 #[serde(default, rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as in the API")]
 pub struct NodeSpec {
+    #[serde(deserialize_with = "null_as_default")]
     pub unschedulable: bool,
     pub provider_id: Option<String>,
 }
@@ -32,9 +33,13 @@ pub struct NodeSpec {
 #[serde(default, rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as in the API")]
 pub struct NodeStatus {
+    #[serde(deserialize_with = "null_as_default")]
     pub capacity: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_as_default")]
     pub allocatable: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_as_default")]
     pub conditions: Vec<Condition>,
+    #[serde(deserialize_with = "null_as_default")]
     pub addresses: Vec<NodeAddress>,
     pub node_info: NodeInfo,
 }

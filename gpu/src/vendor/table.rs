@@ -1,89 +1,14 @@
 //! The rows. Keys, units and constants are those of HAMi 2.4 to 2.10 (`pkg/device/*`), and of the vendors' own device plugins.
 
+use super::row::{
+    CAMBRICON_SELECT, ENFLAME_SELECT, HYGON_SELECT, KUNLUN_SELECT, METAX_SELECT, NO_RESOURCES, NO_SELECT,
+    PLAIN, capacity, hami, pod, pod_of_vendor,
+};
 use super::{
     CapacityRule, CardMemory, Cards, ConfigKeys, CoreUnit, Grammar, Memory, MemoryUnit, PodKeys, Register,
     Resources, Scheme, Select, Slots, Vendor,
 };
 use crate::inventory::Mode;
-
-/// What most rows have in common: a row states what is different.
-const PLAIN: Vendor = Vendor {
-    id: "",
-    name: "",
-    keywords: &[],
-    words: &[],
-    word_prefixes: &[],
-    register: &[],
-    handshake: None,
-    label: None,
-    resources: NO_RESOURCES,
-    cores: CoreUnit::Percent,
-    memory: Memory::Mib,
-    memory_is_built_in: false,
-    model_prefix: None,
-    model_label: None,
-    has_stock_plugin: false,
-    lock: "hami.io/mutex.lock",
-    mode: None,
-    pod: &[],
-    select: NO_SELECT,
-    config: None,
-};
-
-const NO_RESOURCES: Resources = Resources {
-    count: "",
-    count_aliases: &[],
-    memory: None,
-    memory_unit: MemoryUnit::Mib(1),
-    memory_percent: None,
-    cores: None,
-    priority: None,
-};
-
-const NO_SELECT: Select = Select {
-    use_type: None,
-    no_use_type: None,
-    use_uuid: &[],
-    no_use_uuid: &[],
-    other: &[],
-};
-
-const fn hami(key: &'static str) -> Register {
-    Register::Annotation {
-        key,
-        grammar: Grammar::Hami,
-    }
-}
-
-const fn capacity(cards: Cards, memory: CardMemory, slots: Slots, infix: &'static str) -> Register {
-    Register::Capacity(CapacityRule {
-        cards,
-        memory,
-        slots,
-        infix,
-        numa_halves: false,
-    })
-}
-
-/// HAMi's keys where its own device plugin hands the devices out.
-const fn pod(allocated: &'static str, to_allocate: &'static str) -> PodKeys {
-    PodKeys {
-        scheme: Scheme::Hami,
-        allocated,
-        to_allocate: Some(to_allocate),
-        reports_success: true,
-    }
-}
-
-/// HAMi's keys where the vendor's device plugin hands them out: it never reports success.
-const fn pod_of_vendor(allocated: &'static str, to_allocate: Option<&'static str>) -> PodKeys {
-    PodKeys {
-        scheme: Scheme::Hami,
-        allocated,
-        to_allocate,
-        reports_success: false,
-    }
-}
 
 /// Every kind of device that is known. Rows whose keys are exact come before those with patterns that could match the same key.
 pub static VENDORS: &[Vendor] = &[
@@ -125,6 +50,7 @@ pub static VENDORS: &[Vendor] = &[
         config: Some(ConfigKeys::standard("nvidia")),
         model_prefix: Some("NVIDIA-"),
         has_stock_plugin: true,
+        dra_drivers: &["gpu.nvidia.com", "hami-core-gpu.project-hami.io"],
         ..PLAIN
     },
     Vendor {
@@ -539,6 +465,7 @@ pub static VENDORS: &[Vendor] = &[
         config: Some(ConfigKeys::standard("amd")),
         memory_is_built_in: true,
         model_label: Some("amd.com/gpu.product-name"),
+        dra_drivers: &["gpu.amd.com"],
         ..PLAIN
     },
     Vendor {
@@ -693,40 +620,3 @@ pub static VENDORS: &[Vendor] = &[
         ..PLAIN
     },
 ];
-
-const HYGON_SELECT: Select = Select {
-    use_uuid: &["hygon.com/use-gpuuuid"],
-    no_use_uuid: &["hygon.com/nouse-gpuuuid"],
-    ..NO_SELECT
-};
-
-const CAMBRICON_SELECT: Select = Select {
-    use_type: Some("cambricon.com/use-mlutype"),
-    no_use_type: Some("cambricon.com/nouse-mlutype"),
-    use_uuid: &["cambricon.com/use-gpuuuid"],
-    no_use_uuid: &["cambricon.com/nouse-gpuuuid"],
-    other: &[],
-};
-
-const METAX_SELECT: Select = Select {
-    use_uuid: &["metax-tech.com/use-gpuuuid"],
-    no_use_uuid: &["metax-tech.com/nouse-gpuuuid"],
-    other: &[
-        "metax-tech.com/sgpu-qos-policy",
-        "metax-tech.com/sgpu-topology-aware",
-        "metax-tech.com/sgpu-app-class",
-    ],
-    ..NO_SELECT
-};
-
-const ENFLAME_SELECT: Select = Select {
-    use_uuid: &["enflame.com/use-gpuuuid"],
-    no_use_uuid: &["enflame.com/nouse-gpuuuid"],
-    ..NO_SELECT
-};
-
-const KUNLUN_SELECT: Select = Select {
-    use_uuid: &["hami.io/use-xpu-uuid", "baidu.com/use-gpuuuid"],
-    no_use_uuid: &["hami.io/no-use-xpu-uuid", "baidu.com/nouse-gpuuuid"],
-    ..NO_SELECT
-};
