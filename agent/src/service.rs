@@ -7,12 +7,12 @@ use hyper::body::Incoming;
 use kantaloupe_proto::{
     PROTOCOL_VERSION,
     pb::{
-        DrainRequest, DrainResponse, HelloRequest, HelloResponse,
+        DrainRequest, DrainResponse, HelloRequest, HelloResponse, OpenDataRequest, OpenDataResponse,
         agent_service_server::{AgentService, AgentServiceServer},
     },
 };
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, service::Routes};
 use tower::ServiceExt;
@@ -22,6 +22,9 @@ use tracing::{info, warn};
 const MAX_MESSAGE: usize = 64 * 1024;
 /// The gateway smears reconnects; more than this would be an outage of our own.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_mins(1);
+
+/// Wishes for data sessions that wait to be looked at, which happens at once.
+const WISHES: usize = 1;
 
 /// What `Hello` tells of this agent.
 #[derive(Debug)]
@@ -33,6 +36,15 @@ pub(crate) struct Facts {
     pub(crate) access_profile: &'static str,
 }
 
+/// The gateway's wish for a data session.
+#[derive(Debug)]
+pub(crate) struct OpenData {
+    /// For the first connection's assertion.
+    pub(crate) nonce: String,
+    /// Gets the cause if there will be none.
+    pub(crate) opened: oneshot::Sender<Result<(), String>>,
+}
+
 /// What the gateway has said on one tunnel.
 #[derive(Clone, Debug)]
 pub(crate) struct Signals {
@@ -40,14 +52,20 @@ pub(crate) struct Signals {
     pub(crate) hello: CancellationToken,
     /// Drain was asked for: dial another tunnel after this delay, then end this one.
     pub(crate) drain: watch::Sender<Option<Duration>>,
+    /// Data sessions to open.
+    pub(crate) open_data: mpsc::Sender<OpenData>,
 }
 
 impl Signals {
-    pub(crate) fn new() -> Self {
-        Self {
+    /// With the other end of `open_data`.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<OpenData>) {
+        let (open_data, wishes) = mpsc::channel(WISHES);
+        let signals = Self {
             hello: CancellationToken::new(),
             drain: watch::Sender::new(None),
-        }
+            open_data,
+        };
+        (signals, wishes)
     }
 }
 
@@ -98,6 +116,21 @@ impl AgentService for Service {
         info!(reason, ?delay, "the gateway asks for another tunnel");
         self.signals.drain.send_replace(Some(delay));
         Ok(tonic::Response::new(DrainResponse {}))
+    }
+
+    async fn open_data(
+        &self,
+        request: tonic::Request<OpenDataRequest>,
+    ) -> Result<tonic::Response<OpenDataResponse>, Status> {
+        let OpenDataRequest { nonce } = request.into_inner();
+        let over = || Status::unavailable("the agent ends this tunnel");
+        let (opened, outcome) = oneshot::channel();
+        let wish = OpenData { nonce, opened };
+        self.signals.open_data.send(wish).await.map_err(|_| over())?;
+        match outcome.await.map_err(|_| over())? {
+            Ok(()) => Ok(tonic::Response::new(OpenDataResponse {})),
+            Err(cause) => Err(Status::unavailable(cause)),
+        }
     }
 }
 

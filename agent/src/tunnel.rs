@@ -1,14 +1,17 @@
-//! One tunnel: two links to the gateway, each with a session on it. They live and end together.
+//! One tunnel: a link to the gateway with the control session on it, and another with the data session while one is
+//! wanted.
 //!
 //! ```text
-//! open ─┬─ link control ── session ── AgentService (hello, drain)   Hello answered = the tunnel is ready
-//!       └─ link data ───── session ── proxy
+//! open ── link control ── session ── AgentService (hello, drain, open_data)   Hello answered = the tunnel is ready
+//!                                        └─ open_data ── link data ── session ── proxy (data.rs)
 //! ```
 //!
 //! A link dials again by itself when its connection breaks; a tunnel ends only when a link is given up, when the gateway
-//! ends a session, or after [`Tunnel::drain`].
+//! ends the control session, or after [`Tunnel::drain`].
 
-use std::{convert::Infallible, fmt, pin::pin, sync::Arc, time::Duration};
+mod data;
+
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request};
@@ -26,13 +29,10 @@ use kantaloupe_tunnel::{
 };
 use parking_lot::Mutex;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{sleep, timeout},
 };
-use tokio_util::{
-    sync::CancellationToken,
-    task::{AbortOnDropHandle, TaskTracker},
-};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument, debug, info_span};
 use uuid::Uuid;
 
@@ -40,17 +40,17 @@ use crate::{
     connect::{Context, DialLabels},
     fault::{self, Failure},
     identity::Identity,
-    proxy::Proxy,
-    service::{Control, Signals},
+    service::{Control, OpenData, Signals},
 };
+use data::DataSessions;
 
-/// From both links to Hello. One round trip and a database write at the gateway.
+/// From the link to Hello. One round trip and a database write at the gateway.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
 /// One connection up to its upgrade. Shorter than the 10 s that the link gives a dial, so that the phase that hangs is the
 /// one that is named.
 const DIAL_BUDGET: Duration = Duration::from_millis(9_500);
-/// After the sessions have ended, upgraded streams only have to close their upstream ends.
-const STREAMS_END: Duration = Duration::from_secs(5);
+/// After the last data session has ended, the control session has only to say so.
+const CONTROL_END: Duration = Duration::from_secs(1);
 
 /// Why a tunnel is over.
 #[derive(Clone, Debug)]
@@ -94,32 +94,31 @@ pub(crate) struct Tunnel {
 struct LastFailure(Arc<Mutex<Option<Failure>>>);
 
 impl Tunnel {
-    /// Opens both links and waits for Hello.
+    /// Opens the control session and waits for Hello.
     pub(crate) async fn open(context: &Arc<Context>, identity: &Identity) -> Result<Self, Failure> {
         let id = Uuid::new_v4().to_string();
         let span = info_span!("tunnel", id);
         let last_failure = LastFailure::default();
-        let link = |session| {
-            let dialer = SessionDialer {
-                context: Arc::clone(context),
-                identity: identity.clone(),
-                tunnel_id: id.clone(),
-                session,
-                last_failure: last_failure.clone(),
-            };
-            open_link(dialer)
+        let dialer = SessionDialer {
+            context: Arc::clone(context),
+            identity: identity.clone(),
+            tunnel_id: id.clone(),
+            session: SessionKind::Control,
+            nonce: Mutex::default(),
+            last_failure: last_failure.clone(),
         };
-        let links = tokio::try_join!(link(SessionKind::Control), link(SessionKind::Data));
-        let (control, data) =
-            links.map_err(|error| last_failure.explain(context, Code::NET_007, &error.to_string()))?;
+        let data = DataSessions::new(&dialer);
+        let link = open_link(dialer).await;
+        let control =
+            link.map_err(|error| last_failure.explain(context, Code::NET_007, &error.to_string()))?;
 
-        let signals = Signals::new();
+        let (signals, wishes) = Signals::new();
         let drain = CancellationToken::new();
         let (report, mut ended) = watch::channel(None);
         let task = {
             let (context, signals, drain) = (Arc::clone(context), signals.clone(), drain.clone());
             async move {
-                let how = serve(&context, control, data, signals, drain).await;
+                let how = serve(&context, control, data, wishes, signals, drain).await;
                 debug!(%how, "tunnel ended");
                 report.send_replace(Some(how));
             }
@@ -203,64 +202,53 @@ async fn open_link(dialer: SessionDialer) -> Result<Link, OpenError> {
     link::open(Arc::new(dialer), link::Config::default()).await
 }
 
-/// Serves both sessions until one ends, or until all streams have ended after `drain`.
+/// Serves the sessions until the tunnel is over, or until all streams have ended after `drain`.
 async fn serve(
     context: &Context,
     control: Link,
-    data: Link,
+    mut data: DataSessions,
+    mut wishes: mpsc::Receiver<OpenData>,
     signals: Signals,
     drain: CancellationToken,
 ) -> Ended {
-    let streams = TaskTracker::new();
     let service = Control::new(Arc::clone(&context.facts), signals);
     let service = service_fn(move |request: Request<Incoming>| {
         let service = service.clone();
         async move { service.handle(request).await }
     });
     let mut control = pin!(session::serve(control, Kind::Control, service, drain.clone()));
-    let proxy = Proxy::new(
-        context.upstream.clone(),
-        context.metrics.proxy.clone(),
-        data.handle(),
-        streams.clone(),
-    );
-    let service = service_fn(move |request: Request<Incoming>| {
-        let proxy = proxy.clone();
-        async move { Ok::<_, Infallible>(proxy.handle(request).await) }
-    });
-    let mut data = pin!(session::serve(data, Kind::Data, service, drain.clone()));
     let mut deadline = pin!(async {
         drain.cancelled().await;
         sleep(context.config.drain_timeout).await;
     });
     let mut control_open = true;
-    let ended = loop {
+    loop {
         tokio::select! {
             biased;
-            result = &mut data => break match result {
-                Ok(()) if drain.is_cancelled() => Ended::Drained,
-                result => Ended::Session { which: Kind::Data, error: result.err().map(|e| fault::chain(&e)) },
+            end = data.next_end() => match end {
+                Ok(()) => debug!("data session ended"),
+                Err(error) => return Ended::Session { which: Kind::Data, error: Some(error) },
             },
+            () = drain.cancelled(), if data.is_empty() => break,
             result = &mut control, if control_open => {
-                // While draining the control session has nothing to wait for; the data session has.
+                // While draining the control session has nothing to wait for; the data sessions have.
                 if !drain.is_cancelled() {
                     let error = result.err().map(|e| fault::chain(&e));
-                    break Ended::Session { which: Kind::Control, error };
+                    return Ended::Session { which: Kind::Control, error };
                 }
                 control_open = false;
             }
+            Some(wish) = wishes.recv() => data.open(wish, &drain),
             // The kubelet kills the pod soon after; until then there is time to close properly.
-            () = &mut deadline => break Ended::TimedOut,
+            () = &mut deadline => return Ended::TimedOut,
         }
-    };
-    streams.close();
-    if matches!(ended, Ended::Drained) && timeout(STREAMS_END, streams.wait()).await.is_err() {
-        debug!(
-            open = streams.len(),
-            "streams did not close their upstream ends in time"
-        );
     }
-    ended
+    data.streams_closed().await;
+    if control_open {
+        // Calls that are open there, such as a stream of events, are the gateway's to end.
+        let _ended = timeout(CONTROL_END, control).await;
+    }
+    Ended::Drained
 }
 
 /// Makes carriers for one session of one tunnel.
@@ -269,6 +257,8 @@ struct SessionDialer {
     identity: Identity,
     tunnel_id: String,
     session: SessionKind,
+    /// Of the gateway, for the next connection; without one it is asked for.
+    nonce: Mutex<Option<String>>,
     last_failure: LastFailure,
 }
 
@@ -295,14 +285,18 @@ impl SessionDialer {
     async fn dial_once(&self) -> Result<BoxCarrier, Failure> {
         let context = &*self.context;
         let mut connection = context.control_plane.connect(DIAL_BUDGET).await?;
-        let challenge: ChallengeResponse = connection.get(CHALLENGE_PATH).await?;
+        let given = self.nonce.lock().take();
+        let nonce = match given {
+            Some(nonce) => nonce,
+            None => connection.get::<ChallengeResponse>(CHALLENGE_PATH).await?.nonce,
+        };
         let enrolled = &self.identity.enrolled;
         let claims = Claims {
             key_id: enrolled.key_id.clone(),
             cluster_id: enrolled.cluster_id.clone(),
             cluster_uid: context.facts.cluster_uid.clone(),
             audience: enrolled.audience.clone(),
-            nonce: challenge.nonce,
+            nonce,
             issued_at: Timestamp::now().as_second(),
             tunnel_id: self.tunnel_id.clone(),
             session: self.session,

@@ -4,37 +4,31 @@
 //!   POST enroll ──> enroll.rs ──> clusters.rs (store, directory)
 //!   GET challenge, GET tunnel ──> connect.rs: assertion checked, 101, carrier
 //!        └─> Acceptor ── resumed: an existing link goes on
-//!                   └─── new link: HTTP/2 session, waits in Pairing for its other half
-//!                             └─> tunnel.rs: Hello, registered with its cluster, until the end
+//!                   └─── new link: HTTP/2 session
+//!                           ├─ control ──> tunnel.rs: Hello, registered with its cluster, until the end
+//!                           └─ data ─────> data.rs: to the tunnel that asked for it
 //! ```
 
 mod connect;
+mod data;
 mod enroll;
 mod limit;
 mod nonces;
-mod pairing;
 mod tunnel;
 
+use std::time::Duration;
+
 use kantaloupe_proto::assertion::NonceIssuer;
-use kantaloupe_tunnel::{
-    link::{self, Acceptor},
-    session::Client,
-};
+use kantaloupe_tunnel::link::{self, Acceptor};
 use parking_lot::Mutex;
 
 pub(crate) use self::{
     connect::{challenge, connect},
+    data::{InUse, NoData},
     enroll::enroll,
-    pairing::TunnelKey,
     tunnel::Tunnel,
 };
-use self::{limit::FailureLimit, nonces::UsedNonces, pairing::Pairing};
-
-/// A session that waits for its other half; dropping `taken` tells the waiting task that it was found.
-struct Half {
-    client: Client,
-    _taken: tokio::sync::oneshot::Sender<()>,
-}
+use self::{limit::FailureLimit, nonces::UsedNonces};
 
 /// What the agents' calls share.
 pub(crate) struct Agents {
@@ -44,18 +38,19 @@ pub(crate) struct Agents {
     used: Mutex<UsedNonces>,
     failures: Mutex<FailureLimit>,
     acceptor: Acceptor,
-    pairing: Mutex<Pairing<Half>>,
+    /// How long a data session stays open without a stream.
+    data_idle: Duration,
 }
 
 impl Agents {
-    pub(crate) fn new(audience: String) -> Self {
+    pub(crate) fn new(audience: String, data_idle: Duration) -> Self {
         Self {
             audience,
             nonces: NonceIssuer::new(),
             used: Mutex::default(),
             failures: Mutex::default(),
             acceptor: Acceptor::new(link::Config::default()),
-            pairing: Mutex::default(),
+            data_idle,
         }
     }
 }

@@ -169,7 +169,7 @@ impl Gateway {
             store,
             directory: Directory::new(clusters),
             changes: ChangeLock::default(),
-            agents: Agents::new(audience),
+            agents: Agents::new(audience, config.data_idle),
             journal: Journal::default(),
             metrics,
             stop: Stop::default(),

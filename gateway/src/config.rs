@@ -7,6 +7,9 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Args;
 use url::Url;
 
+/// Longer than the pauses of somebody who works on a cluster, since the first request after it waits for a handshake;
+/// a session costs the gateway as much as all the rest of an idle agent.
+const DATA_IDLE: Duration = Duration::from_mins(10);
 /// How long open user streams may go on after SIGTERM. Below the 45 s that service managers usually wait before
 /// SIGKILL, so that streams end with an explicit close and not with a lost connection.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
@@ -131,6 +134,8 @@ pub struct Config {
     pub chart: String,
     /// Deadline of a graceful stop.
     pub drain_timeout: Duration,
+    /// How long an agent's data session stays open without a stream. No option: only tests have a reason to change it.
+    pub data_idle: Duration,
 }
 
 /// Every mistake found in the settings.
@@ -157,6 +162,7 @@ impl Config {
             image: None,
             chart: DEFAULT_CHART.to_owned(),
             drain_timeout: DEFAULT_DRAIN,
+            data_idle: DATA_IDLE,
         }
     }
 }
@@ -246,6 +252,7 @@ impl TryFrom<ServeArgs> for Config {
                     image,
                     chart: args.chart,
                     drain_timeout,
+                    data_idle: DATA_IDLE,
                 })
             }
             _ => Err(ConfigErrors(bad)),

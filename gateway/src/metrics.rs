@@ -87,6 +87,8 @@ pub(crate) struct Metrics {
     pub(crate) upgrades: Counter,
     pub(crate) tunnels: Gauge,
     pub(crate) tunnel_failures: Counter,
+    pub(crate) data_sessions: Gauge,
+    pub(crate) data_opens: Family<AttemptLabel, Counter>,
     pub(crate) agent_connects: Family<AttemptLabel, Counter>,
     pub(crate) enrollments: Family<AttemptLabel, Counter>,
     pub(crate) connections: Gauge,
@@ -107,6 +109,8 @@ impl Default for Metrics {
             upgrades: Counter::default(),
             tunnels: Gauge::default(),
             tunnel_failures: Counter::default(),
+            data_sessions: Gauge::default(),
+            data_opens: Family::default(),
             agent_connects: Family::default(),
             enrollments: Family::default(),
             connections: Gauge::default(),
@@ -146,6 +150,16 @@ impl Metrics {
             "tunnel_failures",
             "Tunnels that never got ready",
             self.tunnel_failures.clone(),
+        );
+        r.register(
+            "data_sessions",
+            "Data sessions that are open; an idle tunnel has none",
+            self.data_sessions.clone(),
+        );
+        r.register(
+            "data_opens",
+            "Data sessions asked for, by outcome",
+            self.data_opens.clone(),
         );
         r.register(
             "agent_connects",

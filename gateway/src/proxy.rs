@@ -16,13 +16,14 @@ use kantaloupe_checks::Code;
 use kantaloupe_proto::{headers, request};
 use kantaloupe_tunnel::{
     fair::Fair,
-    session::{self, ORIGIN},
+    link::Handle,
+    session::{self, ORIGIN, Unanswered},
 };
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 pub(crate) use self::cluster_body::ClusterBody;
 use crate::{
-    agents::Tunnel,
+    agents::{InUse, NoData, Tunnel},
     app::App,
     auth::{AuthError, Identity},
     body::Body,
@@ -47,6 +48,8 @@ pub(crate) struct Lease {
     cluster: Arc<Cluster>,
     /// Also keeps the token in memory, so that deleting it finds this stream.
     identity: Arc<Identity>,
+    /// The session that the stream is on, as soon as it is on one.
+    session: Option<InUse>,
     _permit: OwnedSemaphorePermit,
     _in_flight: InFlight,
     _entry: Entry,
@@ -138,7 +141,8 @@ async fn forward(
         )
     })?;
 
-    let tunnel = pick(&cluster).ok_or_else(|| offline(&cluster))?;
+    // Told before the limit, which a cluster without an agent cannot reach for a better reason.
+    pick(&cluster, &[]).ok_or_else(|| offline(&cluster))?;
     let permit = Arc::clone(&cluster.streams).try_acquire_owned().map_err(|_| {
         let what = format!(
             "cluster {} has {MAX_STREAMS} streams open, which is the limit",
@@ -151,23 +155,24 @@ async fn forward(
         user = %identity.user_name, cluster = %cluster.id, verb = %info.verb, resource = %info.resource,
         subresource = %info.subresource, namespace = %info.namespace, %request_id, peer = %origin.peer, "request"
     );
-    let lease = Lease {
+    let mut lease = Lease {
         _entry: origin.streams.add(&cluster, &identity),
         _in_flight: InFlight::new(&app.metrics.streams),
         _permit: permit,
         cluster: Arc::clone(&cluster),
         identity: Arc::clone(&identity),
+        session: None,
     };
     let mut request_id_buffer = [0; uuid::fmt::Hyphenated::LENGTH];
     let request_id = &*request_id.hyphenated().encode_lower(&mut request_id_buffer);
     if kantaloupe_tunnel::upgrade::is_upgrade(&user) {
-        return upgrade::forward(app, &cluster, &tunnel, lease, user, target, |headers| {
+        return upgrade::forward(app, lease, user, target, |headers| {
             own_headers(headers, &identity, request_id);
         })
         .await;
     }
     own_headers(user.headers_mut(), &identity, request_id);
-    let response = send(&cluster, &tunnel, &lease, to_agent(user, target, &tunnel)).await?;
+    let response = send(app, &mut lease, |link| to_agent(user, target, link)).await?;
     Ok(answer(response, lease))
 }
 
@@ -210,12 +215,12 @@ fn own_headers(headers: &mut HeaderMap, identity: &Identity, request_id: &str) {
     );
 }
 
-fn to_agent(user: Request<Incoming>, target: PathAndQuery, tunnel: &Tunnel) -> Request<session::Body> {
+fn to_agent(user: Request<Incoming>, target: PathAndQuery, link: &Handle) -> Request<session::Body> {
     let (head, body) = user.into_parts();
     let body = if body.is_end_stream() {
         Empty::new().map_err(|never| match never {}).boxed_unsync()
     } else {
-        Fair::new(body.map_err(Into::into), tunnel.data().link().clone()).boxed_unsync()
+        Fair::new(body.map_err(Into::into), link.clone()).boxed_unsync()
     };
     let mut request = Request::new(body);
     *request.method_mut() = head.method;
@@ -230,18 +235,18 @@ fn agent_uri(target: PathAndQuery) -> Uri {
     Uri::from_parts(parts).expect("scheme, authority and path make a URI")
 }
 
-/// The newest tunnel with a connection; or the newest that lost it a moment ago.
-fn pick(cluster: &Cluster) -> Option<Arc<Tunnel>> {
+/// The newest tunnel with a connection; or the newest that lost it a moment ago. None of `tried`.
+fn pick(cluster: &Cluster, tried: &[Arc<Tunnel>]) -> Option<Arc<Tunnel>> {
     if cluster.is_cut() {
         return None;
     }
-    let up = |tunnel: &Arc<Tunnel>| tunnel.data().down_since().is_none() && !tunnel.data().is_closed();
+    let open = |tunnel: &Arc<Tunnel>| tunnel.is_open() && !tried.iter().any(|t| Arc::ptr_eq(t, tunnel));
+    let up = |tunnel: &Arc<Tunnel>| open(tunnel) && tunnel.down_since().is_none();
     let soon = |tunnel: &Arc<Tunnel>| {
-        tunnel
-            .data()
-            .down_since()
-            .is_some_and(|since| since.elapsed() < PATIENCE)
-            && !tunnel.data().is_closed()
+        open(tunnel)
+            && tunnel
+                .down_since()
+                .is_some_and(|since| since.elapsed() < PATIENCE)
     };
     cluster
         .tunnels
@@ -264,26 +269,79 @@ fn offline(cluster: &Cluster) -> Refused {
     (Outcome::Offline, Refusal::unavailable(what))
 }
 
-/// Sends a request and waits for the head of the answer, or for what makes it pointless.
+/// Sends the request that `make` makes for a link, and waits for the head of the answer, or for what makes it pointless.
 async fn send(
-    cluster: &Cluster,
-    tunnel: &Tunnel,
-    lease: &Lease,
-    request: Request<session::Body>,
+    app: &Arc<App>,
+    lease: &mut Lease,
+    make: impl FnOnce(&Handle) -> Request<session::Body>,
 ) -> Result<Response<Incoming>, Refused> {
-    let result = tokio::select! {
+    let revoked = lease.revoked();
+    let cluster = Arc::clone(&lease.cluster);
+    let (response, session) = tokio::select! {
         biased;
-        () = lease.revoked() => return Err(cut(cluster)),
-        result = tunnel.data().request(request) => result,
+        () = revoked => return Err(cut(&cluster)),
+        result = try_tunnels(app, &cluster, make) => result?,
     };
-    result.map_err(|error| {
-        tracing::debug!(cluster = %cluster.id, tunnel = %tunnel.id, %error, "no answer");
-        let what = format!(
-            "the connection to cluster {} broke before it answered",
-            cluster.name
-        );
-        (Outcome::Broken, Refusal::unavailable(what))
-    })
+    lease.session = Some(session);
+    Ok(response)
+}
+
+/// A tunnel may be about to end though it is the newest: its agent takes no more requests. One that was not sent goes
+/// to the next tunnel; one that was is never repeated.
+async fn try_tunnels(
+    app: &Arc<App>,
+    cluster: &Cluster,
+    make: impl FnOnce(&Handle) -> Request<session::Body>,
+) -> Result<(Response<Incoming>, InUse), Refused> {
+    let mut tried = Vec::new();
+    // The session alone may have ended, and its tunnel opens another.
+    let mut same_again = true;
+    let (mut tunnel, mut session) = open(app, cluster, &mut tried).await?;
+    let mut request = make(session.link());
+    loop {
+        let Unanswered { error, unsent } = match session.try_request(request).await {
+            Ok(response) => return Ok((response, session)),
+            Err(failed) => failed,
+        };
+        tracing::debug!(cluster = %cluster.id, tunnel = %tunnel.id, sent = unsent.is_none(), %error, "no answer");
+        let Some(unsent) = unsent else {
+            let what = format!(
+                "the connection to cluster {} broke before it answered",
+                cluster.name
+            );
+            return Err((Outcome::Broken, Refusal::unavailable(what)));
+        };
+        request = *unsent;
+        if !std::mem::take(&mut same_again) {
+            tried.push(tunnel);
+        }
+        (tunnel, session) = open(app, cluster, &mut tried).await?;
+    }
+}
+
+/// The data session of the best tunnel that has one or can open one.
+async fn open(
+    app: &Arc<App>,
+    cluster: &Cluster,
+    tried: &mut Vec<Arc<Tunnel>>,
+) -> Result<(Arc<Tunnel>, InUse), Refused> {
+    let mut failed: Option<NoData> = None;
+    loop {
+        let Some(tunnel) = pick(cluster, tried) else {
+            return Err(match failed {
+                Some(why) => {
+                    let what = format!("cluster {} gives no answer: {why}", cluster.name);
+                    (Outcome::Offline, Refusal::unavailable(what))
+                }
+                None => offline(cluster),
+            });
+        };
+        match tunnel.session(app).await {
+            Ok(session) => return Ok((tunnel, session)),
+            Err(why) => failed = Some(why),
+        }
+        tried.push(tunnel);
+    }
 }
 
 fn cut(cluster: &Cluster) -> Refused {

@@ -110,6 +110,17 @@ pub enum Error {
     Request(#[source] hyper::Error),
 }
 
+/// A request without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Unanswered {
+    /// Why.
+    #[source]
+    pub error: Error,
+    /// The request, if nothing of it was sent: the session was about to end, and another one may have it.
+    pub unsent: Option<Box<Request<Body>>>,
+}
+
 /// HTTP/2 as the gateway speaks it on a session.
 pub fn http2_client(kind: Kind) -> client::Builder<TokioExecutor> {
     let s = kind.settings();
@@ -145,7 +156,8 @@ pub fn http2_server(kind: Kind) -> server::Builder<TokioExecutor> {
     builder
 }
 
-/// The gateway's end of a session. Clones share it; the last one ends it.
+/// The gateway's end of a session. Clones share it. When the last one is dropped, the peer gets GOAWAY and the session
+/// ends with its last stream.
 #[derive(Clone)]
 pub struct Client {
     sender: SendRequest<Body>,
@@ -187,9 +199,25 @@ impl Client {
 
     /// Sends a request and waits for the answer's head. Dropping the future, or the answer's body, resets the stream.
     pub async fn request(&self, request: Request<Body>) -> Result<Response<Incoming>, Error> {
+        self.try_request(request).await.map_err(|failed| failed.error)
+    }
+
+    /// The same, but a request that was not sent comes back: one that met the peer's GOAWAY.
+    pub async fn try_request(&self, request: Request<Body>) -> Result<Response<Incoming>, Unanswered> {
         let mut sender = self.sender.clone();
-        sender.ready().await.map_err(Error::Request)?;
-        sender.send_request(request).await.map_err(Error::Request)
+        if let Err(error) = sender.ready().await {
+            return Err(Unanswered {
+                error: Error::Request(error),
+                unsent: Some(Box::new(request)),
+            });
+        }
+        sender
+            .try_send_request(request)
+            .await
+            .map_err(|mut failed| Unanswered {
+                unsent: failed.take_message().map(Box::new),
+                error: Error::Request(failed.into_error()),
+            })
     }
 
     /// A service for tonic's generated clients.
@@ -207,17 +235,24 @@ impl Client {
         &self.shared.link
     }
 
-    /// Whether the session is over.
+    /// Whether the session takes no more requests. Streams on it may go on after the peer's GOAWAY.
     pub fn is_closed(&self) -> bool {
-        self.shared.closed.is_cancelled()
+        self.shared.closed.is_cancelled() || self.sender.is_closed()
     }
 
-    /// Waits until the session is over.
+    /// Waits until the session takes no more requests.
     pub async fn closed(&self) {
         self.shared.closed.cancelled().await;
     }
 
-    /// Ends the session and every stream on it, now.
+    /// Waits until nothing of the session is left: its link has ended.
+    pub async fn ended(&self) {
+        let mut state = self.shared.link.subscribe();
+        // The sender lives in the link; a closed channel says the same.
+        let _ended = state.wait_for(|state| state.ended.is_some()).await;
+    }
+
+    /// Ends the session and every stream on it, now. Dropping the last clone ends it with its last stream instead.
     pub fn close(&self) {
         self.shared.link.close();
     }

@@ -1,4 +1,4 @@
-//! As much of a gateway as an agent needs: enrolment, challenge, tunnel; and both sessions for the test to use.
+//! As much of a gateway as an agent needs: enrolment, challenge, tunnel; and the sessions for the test to use.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -11,7 +11,9 @@ use hyper_util::rt::TokioIo;
 use kantaloupe_proto::{
     agent_api::{CHALLENGE_PATH, ENROLL_PATH, TUNNEL_PATH},
     assertion::{Claims, SessionKind, Unverified},
-    pb::{DrainRequest, HelloRequest, HelloResponse, agent_service_client::AgentServiceClient},
+    pb::{
+        DrainRequest, HelloRequest, HelloResponse, OpenDataRequest, agent_service_client::AgentServiceClient,
+    },
     token::{Token, TokenKind},
 };
 use kantaloupe_tunnel::{
@@ -57,7 +59,10 @@ pub(crate) struct Session {
     pub(crate) client: Client,
 }
 
-/// Both sessions of a tunnel.
+/// Nonce in wishes for data sessions.
+pub(crate) const DATA_NONCE: &str = "nonce-data";
+
+/// A tunnel with a data session.
 pub(crate) struct Tunnel {
     pub(crate) id: String,
     pub(crate) claims: Claims,
@@ -67,12 +72,7 @@ pub(crate) struct Tunnel {
 
 impl Tunnel {
     pub(crate) async fn hello(&self) -> HelloResponse {
-        let mut client = AgentServiceClient::with_origin(self.control.grpc(), ORIGIN.parse().unwrap());
-        let hello = HelloRequest {
-            gateway_version: "0.0.0".to_owned(),
-            protocol_version: 1,
-        };
-        soon(client.hello(hello)).await.unwrap().into_inner()
+        hello(&self.control).await
     }
 
     pub(crate) async fn ask_to_drain(&self) {
@@ -139,7 +139,6 @@ pub(crate) struct Gateway {
     pub(crate) state: Arc<Mutex<State>>,
     pub(crate) certificate: Certificate,
     sessions: mpsc::Receiver<Session>,
-    waiting: Vec<Session>,
 }
 
 impl Gateway {
@@ -168,7 +167,6 @@ impl Gateway {
             state,
             certificate,
             sessions,
-            waiting: Vec::new(),
         }
     }
 
@@ -183,32 +181,51 @@ impl Gateway {
         self.cut();
     }
 
-    /// The next tunnel, whole.
+    /// The next session that an agent opens.
+    pub(crate) async fn session(&mut self) -> Session {
+        soon(self.sessions.recv()).await.unwrap()
+    }
+
+    /// A data session, opened at this gateway's wish.
+    pub(crate) async fn data(&mut self, control: &Client) -> Session {
+        let wish = open_data(control);
+        let (answer, session) = tokio::join!(wish, self.session());
+        answer.unwrap();
+        session
+    }
+
+    /// The next tunnel, with a data session.
     pub(crate) async fn tunnel(&mut self) -> Tunnel {
-        loop {
-            let session = soon(self.sessions.recv()).await.unwrap();
-            let id = session.claims.tunnel_id.clone();
-            let other = self
-                .waiting
-                .iter()
-                .position(|waiting| waiting.claims.tunnel_id == id);
-            let Some(other) = other else {
-                self.waiting.push(session);
-                continue;
-            };
-            let other = self.waiting.remove(other);
-            let (control, data) = match session.claims.session {
-                SessionKind::Control => (session.client, other.client.clone()),
-                SessionKind::Data => (other.client.clone(), session.client),
-            };
-            return Tunnel {
-                id,
-                claims: other.claims,
-                control,
-                data,
-            };
+        let control = self.session().await;
+        assert_eq!(control.claims.session, SessionKind::Control);
+        let data = self.data(&control.client).await;
+        assert_eq!(data.claims.tunnel_id, control.claims.tunnel_id);
+        Tunnel {
+            id: control.claims.tunnel_id.clone(),
+            claims: control.claims,
+            control: control.client,
+            data: data.client,
         }
     }
+}
+
+/// Greets an agent.
+pub(crate) async fn hello(control: &Client) -> HelloResponse {
+    let mut client = AgentServiceClient::with_origin(control.grpc(), ORIGIN.parse().unwrap());
+    let hello = HelloRequest {
+        gateway_version: "0.0.0".to_owned(),
+        protocol_version: 1,
+    };
+    soon(client.hello(hello)).await.unwrap().into_inner()
+}
+
+/// Asks for a data session.
+pub(crate) async fn open_data(control: &Client) -> Result<(), tonic::Status> {
+    let mut client = AgentServiceClient::with_origin(control.grpc(), ORIGIN.parse().unwrap());
+    let wish = OpenDataRequest {
+        nonce: DATA_NONCE.to_owned(),
+    };
+    soon(client.open_data(wish)).await.map(drop)
 }
 
 /// A new enrolment token and its text.

@@ -15,15 +15,13 @@ use kantaloupe_tunnel::{
     carrier::websocket,
     session::{Client, Kind},
 };
-use tokio::{sync::oneshot, time::timeout};
+use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::{
-    Half, TunnelKey,
     enroll::check_clock,
     nonces::NonceRefusal,
-    pairing::{Offer, Side},
-    tunnel,
+    tunnel::{self, TunnelKey},
 };
 use crate::{
     app::App,
@@ -36,8 +34,6 @@ use crate::{
 
 /// Longest wait between the 101 and the connection's release by hyper, which has only to write it.
 const UPGRADE: Duration = Duration::from_secs(10);
-/// Longest wait of a session for its other half: the agent opens both at once.
-const OTHER_HALF: Duration = Duration::from_secs(20);
 /// Characters of ids in the claims; ours have 36 at most.
 const MAX_ID: usize = 64;
 
@@ -83,7 +79,7 @@ pub(crate) async fn connect(
         "tunnel",
         cluster = %admitted.cluster.id,
         tunnel = %admitted.claims.tunnel_id,
-        session = side(admitted.claims.session).0.as_str(),
+        session = kind(admitted.claims.session).as_str(),
         %peer
     );
     let upgrade = hyper::upgrade::on(&mut request);
@@ -179,10 +175,10 @@ fn unauthorized(code: Code, what: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, code, what)
 }
 
-const fn side(session: SessionKind) -> (Kind, Side) {
+const fn kind(session: SessionKind) -> Kind {
     match session {
-        SessionKind::Control => (Kind::Control, Side::Control),
-        SessionKind::Data => (Kind::Data, Side::Data),
+        SessionKind::Control => Kind::Control,
+        SessionKind::Data => Kind::Data,
     }
 }
 
@@ -194,55 +190,41 @@ async fn serve(app: Arc<App>, admitted: Admitted, upgrade: OnUpgrade, peer: Sock
         enrolled_uid,
         ..
     } = admitted;
-    let (cut, hard) = (cluster.cut.clone(), app.stop.hard.clone());
+    let (kind, session) = (kind(claims.session), claims.session);
     let key = TunnelKey {
-        cluster_id: Arc::clone(&cluster.id),
         key_id: claims.key_id,
         tunnel_id: claims.tunnel_id,
     };
-    let (kind, side) = side(claims.session);
+    // Boxed: what follows is what most tasks wait in for weeks, and should not pay for this step's state.
+    let opened = Box::pin(open_session(&app, &cluster, &key, kind, upgrade));
     let client = tokio::select! {
         biased;
-        () = cut.cancelled() => return,
-        () = hard.cancelled() => return,
-        client = open_session(&app, &key, kind, upgrade) => client,
+        () = cluster.cut.cancelled() => return,
+        () = app.stop.hard.cancelled() => return,
+        client = opened => client,
     };
     let Some(client) = client else { return };
-    let (taken_tx, taken) = oneshot::channel();
-    let half = Half {
-        client: client.clone(),
-        _taken: taken_tx,
-    };
-    let offer = app.agents.pairing.lock().offer(&key, side, half);
-    match offer {
-        Offer::Complete { control, data } => {
-            drop(client);
-            let (control, data) = (control.client, data.client);
-            // Boxed: the other branch is what most sessions wait in, and should not pay for this one's state.
-            Box::pin(tunnel::run(app, cluster, key, enrolled_uid, peer, control, data)).await;
-        }
-        Offer::Waiting(number) => {
-            tokio::select! {
-                biased;
-                _ = taken => return,
-                () = cut.cancelled() => {}
-                () = hard.cancelled() => {}
-                () = client.closed() => {}
-                () = tokio::time::sleep(OTHER_HALF) => tracing::info!("the tunnel's other session did not come"),
+    match session {
+        SessionKind::Control => tunnel::run(app, cluster, key, enrolled_uid, peer, client).await,
+        SessionKind::Data => {
+            if let Some(tunnel) = cluster.tunnels.newest(|tunnel| tunnel.key == key) {
+                tunnel.offer(&app, client);
+            } else {
+                tracing::info!("a data session of no tunnel");
+                client.close();
             }
-            if let Some(half) = app.agents.pairing.lock().withdraw(&key, number) {
-                half.client.close();
-            }
-        }
-        Offer::Refused(half) => {
-            tracing::info!("too many sessions of this agent wait for their other half");
-            half.client.close();
         }
     }
 }
 
 /// A session on a new link; `None` when the carrier resumed an existing link, or failed.
-async fn open_session(app: &App, key: &TunnelKey, kind: Kind, upgrade: OnUpgrade) -> Option<Client> {
+async fn open_session(
+    app: &App,
+    cluster: &Cluster,
+    key: &TunnelKey,
+    kind: Kind,
+    upgrade: OnUpgrade,
+) -> Option<Client> {
     let upgraded = match timeout(UPGRADE, upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         Ok(Err(error)) => {
@@ -260,7 +242,7 @@ async fn open_session(app: &App, key: &TunnelKey, kind: Kind, upgrade: OnUpgrade
     }
     let principal = format!(
         "{}/{}/{}/{}",
-        key.cluster_id,
+        cluster.id,
         key.key_id,
         key.tunnel_id,
         kind.as_str()

@@ -1,4 +1,4 @@
-//! A tunnel: the control and the data session of one agent, from `Hello` to the end.
+//! A tunnel: the control session of one agent, from `Hello` to the end, and the data session beside it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,10 +11,11 @@ use kantaloupe_tunnel::session::{Client, Grpc, ORIGIN};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::TunnelKey;
+use super::data::Data;
 use crate::{
     app::App,
     directory::{AgentInfo, Cluster},
+    registry::Registration,
 };
 
 /// Longest wait for the answer to a call on the control session. It is small and never behind bulk, so that only a
@@ -24,17 +25,25 @@ const CALL: Duration = Duration::from_secs(10);
 /// Characters kept of what an agent says of itself.
 const MAX_TEXT: usize = 128;
 
+/// Which tunnel of a cluster a session belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TunnelKey {
+    pub(crate) key_id: String,
+    pub(crate) tunnel_id: String,
+}
+
 /// A tunnel that is ready.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
     /// For logs.
     pub(crate) id: String,
-    control: ClientEnd,
-    data: ClientEnd,
+    pub(super) key: TunnelKey,
+    pub(super) control: ClientEnd,
+    pub(super) data: Data,
 }
 
 /// A session's client; ends the session when dropped.
-pub(crate) struct ClientEnd(Client);
+pub(super) struct ClientEnd(pub(super) Client);
 
 impl std::fmt::Debug for ClientEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -56,20 +65,20 @@ enum HelloError {
 }
 
 impl Tunnel {
-    /// The session for users' requests.
-    pub(crate) fn data(&self) -> &Client {
-        &self.data.0
-    }
-
     /// Since when a link under the tunnel has had no connection.
     pub(crate) fn down_since(&self) -> Option<Instant> {
-        self.data.0.down_since().or_else(|| self.control.0.down_since())
+        self.data.down_since().or_else(|| self.control.0.down_since())
+    }
+
+    /// Whether the agent has not yet taken its leave.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.control.0.is_closed()
     }
 
     /// Ends both sessions and every stream on them, now.
     pub(crate) fn close(&self) {
         self.control.0.close();
-        self.data.0.close();
+        self.data.close();
     }
 
     /// Asks the agent to open another tunnel, after `reconnect_after`, and to close this one when it is idle.
@@ -87,11 +96,12 @@ impl Tunnel {
     }
 }
 
-fn grpc(control: &Client) -> AgentServiceClient<Grpc> {
+/// The agent's own service.
+pub(super) fn grpc(control: &Client) -> AgentServiceClient<Grpc> {
     AgentServiceClient::with_origin(control.grpc(), Uri::from_static(ORIGIN))
 }
 
-/// Runs a tunnel whose sessions are both there: greets the agent, registers, waits for the end.
+/// Runs a tunnel whose control session is there: greets the agent, registers, waits for the end.
 pub(super) async fn run(
     app: Arc<App>,
     cluster: Arc<Cluster>,
@@ -99,18 +109,19 @@ pub(super) async fn run(
     enrolled_uid: String,
     peer: SocketAddr,
     control: Client,
-    data: Client,
 ) {
     let tunnel = Arc::new(Tunnel {
-        id: key.tunnel_id,
+        id: key.tunnel_id.clone(),
+        key,
         control: ClientEnd(control),
-        data: ClientEnd(data),
+        data: Data::default(),
     });
-    let control = &tunnel.control.0;
+    // Boxed: the tunnel waits for weeks in what follows.
+    let greeting = Box::pin(hello(&tunnel.control.0, &enrolled_uid));
     let greeting = tokio::select! {
         biased;
-        () = ended(&app.stop.hard, &cluster, &tunnel) => None,
-        greeting = hello(control, &enrolled_uid) => Some(greeting),
+        _ = over(&app.stop.hard, &cluster, &tunnel) => None,
+        greeting = greeting => Some(greeting),
     };
     let agent = match greeting {
         Some(Ok(agent)) => agent,
@@ -121,35 +132,74 @@ pub(super) async fn run(
         }
         None => return tunnel.close(),
     };
-    let info = describe(agent, peer);
+    let registration = register(&app, &cluster, &tunnel, describe(agent, peer));
+
+    let over = tokio::select! {
+        biased;
+        over = over(&app.stop.hard, &cluster, &tunnel) => over,
+        () = tunnel.data.close_when_idle(app.agents.data_idle) => Over::Cut,
+    };
+
+    drop(registration);
+    app.metrics.tunnels.dec();
+    let last = cluster.disconnected(App::now());
+    app.journal.changed(&cluster);
+    tracing::info!(last, "tunnel ended");
+    if matches!(over, Over::ControlEnded) {
+        // An agent that drains ends the control session at once, and the data session with its last stream.
+        tokio::select! {
+            biased;
+            () = cluster.cut.cancelled() => {}
+            () = app.stop.hard.cancelled() => {}
+            () = tunnel.data.ended() => {}
+        }
+    }
+    tunnel.close();
+}
+
+/// Lets requests come, and tells all who want to know.
+fn register(
+    app: &App,
+    cluster: &Cluster,
+    tunnel: &Arc<Tunnel>,
+    info: AgentInfo,
+) -> Registration<Arc<Tunnel>> {
     tracing::info!(agent_version = %info.version, pod = %info.pod_name, "tunnel ready");
-    let (registration, evicted) = cluster.tunnels.insert(Arc::clone(&tunnel));
+    let (registration, evicted) = cluster.tunnels.insert(Arc::clone(tunnel));
     if let Some(evicted) = evicted {
         tracing::info!(evicted = %evicted.id, "too many tunnels; the oldest one ends");
         evicted.close();
     }
     cluster.connected(info, App::now());
-    app.journal.changed(&cluster);
+    app.journal.changed(cluster);
     app.metrics.tunnels.inc();
+    registration
+}
 
-    ended(&app.stop.hard, &cluster, &tunnel).await;
-
-    drop(registration);
-    tunnel.close();
-    app.metrics.tunnels.dec();
-    let last = cluster.disconnected(App::now());
-    app.journal.changed(&cluster);
-    tracing::info!(last, "tunnel ended");
+/// How a tunnel ended.
+enum Over {
+    /// Nothing of it shall be left.
+    Cut,
+    /// The agent ended the control session, or it broke.
+    ControlEnded,
 }
 
 /// Waits for whatever ends a tunnel. Revocation first, so that the log tells the cause and not its effect.
-async fn ended(hard: &CancellationToken, cluster: &Cluster, tunnel: &Tunnel) {
+async fn over(hard: &CancellationToken, cluster: &Cluster, tunnel: &Tunnel) -> Over {
     tokio::select! {
         biased;
-        () = cluster.cut.cancelled() => tracing::info!("cluster revoked, deleted or enrolled again"),
-        () = hard.cancelled() => tracing::debug!("gateway stops"),
-        () = tunnel.control.0.closed() => tracing::debug!("control session ended"),
-        () = tunnel.data.0.closed() => tracing::debug!("data session ended"),
+        () = cluster.cut.cancelled() => {
+            tracing::info!("cluster revoked, deleted or enrolled again");
+            Over::Cut
+        }
+        () = hard.cancelled() => {
+            tracing::debug!("gateway stops");
+            Over::Cut
+        }
+        () = tunnel.control.0.closed() => {
+            tracing::debug!("control session ended");
+            Over::ControlEnded
+        }
     }
 }
 

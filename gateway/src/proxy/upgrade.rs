@@ -14,10 +14,7 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::{Lease, Refused, answer, send};
-use crate::{
-    agents::Tunnel, app::App, body::Body, directory::Cluster, io::UpgradedIo, metrics::Outcome,
-    status::Refusal,
-};
+use crate::{app::App, body::Body, io::UpgradedIo, metrics::Outcome, status::Refusal};
 
 /// What the API server upgrades to. Anything else, such as h2c, would let later requests pass unseen.
 const PROTOCOLS: [&[u8]; 2] = [b"SPDY/3.1", b"websocket"];
@@ -27,9 +24,7 @@ const UPGRADE: Duration = Duration::from_secs(10);
 /// Sends an upgrade request; after a 101 a task moves the bytes.
 pub(super) async fn forward(
     app: &Arc<App>,
-    cluster: &Arc<Cluster>,
-    tunnel: &Tunnel,
-    lease: Lease,
+    mut lease: Lease,
     mut user: Request<Incoming>,
     target: PathAndQuery,
     own_headers: impl FnOnce(&mut HeaderMap),
@@ -52,13 +47,13 @@ pub(super) async fn forward(
     let headers = std::mem::take(user.headers_mut());
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let request = upgrade::connect_request(user.method(), &protocol, target, headers, body).map_err(bad)?;
-    let mut response = send(cluster, tunnel, &lease, request).await?;
+    let mut response = send(app, &mut lease, |_| request).await?;
     let to_agent = on(&mut response);
     let (connect, body) = response.into_parts();
     let head = upgrade::user_response(&connect).map_err(|error| {
         let what = format!(
             "cluster {}'s agent gave an answer that cannot be: {error}",
-            cluster.name
+            lease.cluster.name
         );
         (Outcome::Broken, Refusal::bad_gateway(what))
     })?;
@@ -67,6 +62,7 @@ pub(super) async fn forward(
     }
     app.metrics.upgrades.inc();
     let hard = app.stop.hard.clone();
+    let span = tracing::debug_span!("stream", cluster = %lease.cluster.id);
     let task = async move {
         tokio::select! {
             biased;
@@ -75,8 +71,7 @@ pub(super) async fn forward(
             () = splice(from_user, to_agent) => {}
         }
     };
-    app.user_tasks
-        .spawn(task.instrument(tracing::debug_span!("stream", cluster = %cluster.id)));
+    app.user_tasks.spawn(task.instrument(span));
     Ok(Response::from_parts(head, Body::empty()))
 }
 

@@ -1,6 +1,13 @@
 //! A small agent: enrols, connects, and answers instead of an API server.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -17,7 +24,7 @@ use kantaloupe_proto::{
     assertion::{Claims, SessionKind, sign},
     headers,
     pb::{
-        DrainRequest, DrainResponse, HelloRequest, HelloResponse,
+        DrainRequest, DrainResponse, HelloRequest, HelloResponse, OpenDataRequest, OpenDataResponse,
         agent_service_server::{AgentService, AgentServiceServer},
     },
 };
@@ -30,7 +37,7 @@ use kantaloupe_tunnel::{
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt as _;
 
 use super::client::{Body, BoxError, Client, Testbed, empty, text, whole};
@@ -47,7 +54,8 @@ pub(crate) struct Agent {
 
 /// A connected agent; dropping it cuts its sessions.
 pub(crate) struct Connected {
-    _sessions: JoinSet<()>,
+    _control: AbortOnDropHandle<()>,
+    data: Arc<Data>,
     /// What Drain asked for.
     pub(crate) drained: Arc<Mutex<Vec<DrainRequest>>>,
 }
@@ -145,41 +153,92 @@ impl Agent {
         (status, problem["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Opens both sessions of a tunnel.
+    /// Opens the control session of a tunnel; the data session follows when the gateway asks for it.
     pub(crate) async fn connect(&self) -> Connected {
+        self.connect_for(None).await
+    }
+
+    /// The same; with `refusal` the agent opens no data session.
+    pub(crate) async fn connect_for(&self, refusal: Option<&'static str>) -> Connected {
         let tunnel_id = uuid::Uuid::new_v4().to_string();
         let drained = Arc::new(Mutex::new(Vec::new()));
-        let mut sessions = JoinSet::new();
-        for session in [SessionKind::Control, SessionKind::Data] {
-            let dialer = SessionDialer {
+        let data = Arc::new(Data {
+            dialer: SessionDialer {
                 agent: self.clone(),
                 tunnel_id: tunnel_id.clone(),
-                session,
-            };
-            let link = link::open(Arc::new(dialer), link::Config::default())
-                .await
-                .unwrap();
-            let drained = Arc::clone(&drained);
-            sessions.spawn(async move {
-                let end = CancellationToken::new();
-                let _ = match session {
-                    SessionKind::Control => {
-                        let routes =
-                            tonic::service::Routes::new(AgentServiceServer::new(Control { drained }))
-                                .prepare();
-                        let service = service_fn(move |request: Request<Incoming>| {
-                            routes.clone().oneshot(request.map(tonic::body::Body::new))
-                        });
-                        session::serve(link, Kind::Control, service, end).await
-                    }
-                    SessionKind::Data => session::serve(link, Kind::Data, service_fn(api_server), end).await,
-                };
-            });
-        }
+                session: SessionKind::Data,
+                nonce: Mutex::default(),
+            },
+            refusal,
+            sessions: Mutex::default(),
+            opened: AtomicUsize::new(0),
+            leave: CancellationToken::new(),
+        });
+        let dialer = SessionDialer {
+            agent: self.clone(),
+            tunnel_id,
+            session: SessionKind::Control,
+            nonce: Mutex::default(),
+        };
+        let link = link::open(Arc::new(dialer), link::Config::default())
+            .await
+            .unwrap();
+        let control = Control {
+            drained: Arc::clone(&drained),
+            data: Arc::clone(&data),
+        };
+        let routes = tonic::service::Routes::new(AgentServiceServer::new(control)).prepare();
+        let service = service_fn(move |request: Request<Incoming>| {
+            routes.clone().oneshot(request.map(tonic::body::Body::new))
+        });
+        let leave = data.leave.clone();
+        let control = tokio::spawn(async move {
+            let _ = session::serve(link, Kind::Control, service, leave).await;
+        });
         Connected {
-            _sessions: sessions,
+            _control: AbortOnDropHandle::new(control),
             drained,
+            data,
         }
+    }
+}
+
+/// The data sessions of a tunnel.
+pub(crate) struct Data {
+    dialer: SessionDialer,
+    refusal: Option<&'static str>,
+    sessions: Mutex<JoinSet<()>>,
+    opened: AtomicUsize,
+    leave: CancellationToken,
+}
+
+impl Data {
+    async fn open(&self, nonce: String) -> Result<(), tonic::Status> {
+        if let Some(refusal) = self.refusal {
+            return Err(tonic::Status::unavailable(refusal));
+        }
+        *self.dialer.nonce.lock() = Some(nonce);
+        let link = link::open(Arc::new(self.dialer.clone()), link::Config::default())
+            .await
+            .unwrap();
+        self.opened.fetch_add(1, Relaxed);
+        let leave = self.leave.clone();
+        self.sessions.lock().spawn(async move {
+            let _ = session::serve(link, Kind::Data, service_fn(api_server), leave).await;
+        });
+        Ok(())
+    }
+}
+
+impl Connected {
+    /// Says GOAWAY on every session, as an agent does that stops.
+    pub(crate) fn leave(&self) {
+        self.data.leave.cancel();
+    }
+
+    /// Data sessions so far.
+    pub(crate) fn opened(&self) -> usize {
+        self.data.opened.load(Relaxed)
     }
 }
 
@@ -187,13 +246,27 @@ struct SessionDialer {
     agent: Agent,
     tunnel_id: String,
     session: SessionKind,
+    nonce: Mutex<Option<String>>,
+}
+
+impl Clone for SessionDialer {
+    fn clone(&self) -> Self {
+        Self {
+            agent: self.agent.clone(),
+            tunnel_id: self.tunnel_id.clone(),
+            session: self.session,
+            nonce: Mutex::new(self.nonce.lock().clone()),
+        }
+    }
 }
 
 impl Dialer for SessionDialer {
     fn dial(&self) -> BoxFuture<'_, Result<BoxCarrier, DialError>> {
         async {
             let dial = async {
-                let (response, key) = self.agent.upgrade(&self.tunnel_id, self.session, |_| {}).await?;
+                let given = self.nonce.lock().take();
+                let own = |claims: &mut Claims| claims.nonce = given.unwrap_or_else(|| claims.nonce.clone());
+                let (response, key) = self.agent.upgrade(&self.tunnel_id, self.session, own).await?;
                 websocket::check_response(&response, &key)?;
                 let io = TokioIo::new(hyper::upgrade::on(response).await?);
                 Ok::<_, BoxError>(websocket::client(io))
@@ -206,6 +279,7 @@ impl Dialer for SessionDialer {
 
 struct Control {
     drained: Arc<Mutex<Vec<DrainRequest>>>,
+    data: Arc<Data>,
 }
 
 #[tonic::async_trait]
@@ -230,6 +304,14 @@ impl AgentService for Control {
     ) -> Result<tonic::Response<DrainResponse>, tonic::Status> {
         self.drained.lock().push(request.into_inner());
         Ok(tonic::Response::new(DrainResponse {}))
+    }
+
+    async fn open_data(
+        &self,
+        request: tonic::Request<OpenDataRequest>,
+    ) -> Result<tonic::Response<OpenDataResponse>, tonic::Status> {
+        self.data.open(request.into_inner().nonce).await?;
+        Ok(tonic::Response::new(OpenDataResponse {}))
     }
 }
 

@@ -116,7 +116,7 @@ async fn a_revoked_agent_is_cut_and_refused_until_it_enrols_again() {
 }
 
 #[tokio::test]
-async fn half_a_tunnel_is_no_tunnel() {
+async fn a_data_session_alone_is_no_tunnel() {
     let testbed = Testbed::start().await;
     let agent = enrolled(&testbed, "prod").await;
     let (response, _) = agent.upgrade("t-1", SessionKind::Data, |_| {}).await.unwrap();

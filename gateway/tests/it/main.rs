@@ -6,6 +6,7 @@ mod agent;
 mod api;
 mod client;
 mod connect;
+mod data;
 mod enroll;
 mod proxy;
 mod start;

@@ -250,6 +250,11 @@ pub async fn wan(report: &mut Report, runs: usize) -> anyhow::Result<()> {
         rate: 12.5e6,
         delay: Duration::from_millis(20),
     };
+    report.push(Figure::new(
+        "first_get_added_wan",
+        "ms",
+        &first_request(line, runs).await?,
+    ));
     let floor = (line.delay * 2 + Line::QUEUE).as_secs_f64() * 1e3;
     let dir = tempfile::tempdir()?;
     let chain = Chain::start(dir.path(), Some(line)).await?;
@@ -270,6 +275,19 @@ pub async fn wan(report: &mut Report, runs: usize) -> anyhow::Result<()> {
     report.push(Figure::new("get_under_bulk_p50_wan_over_bare", "ms", &over));
     report.push(Figure::new("get_under_bulk_p99_wan", "ms", &p99));
     Ok(())
+}
+
+/// What the first request to a cluster takes over later ones, because the agent has to open its data session: ms.
+async fn first_request(line: Line, runs: usize) -> anyhow::Result<Vec<f64>> {
+    let mut added = vec![];
+    for _ in 0..runs {
+        let dir = tempfile::tempdir()?;
+        let chain = Chain::start(dir.path(), Some(line)).await?;
+        let first = percentile(&chain.tunnel.small(1).await?, 0.5);
+        let later = percentile(&chain.tunnel.small(20).await?, 0.5);
+        added.push(first - later);
+    }
+    Ok(added)
 }
 
 /// What the line itself adds to a small answer while one plain TCP connection keeps it full: the median time of a byte

@@ -155,31 +155,23 @@ async fn agent(gateway: Arc<Gateway>, i: usize) -> anyhow::Result<tokio::task::J
         enrolled,
         tunnel: uuid::Uuid::new_v4().to_string(),
     });
+    // Nobody asks for anything, so that the gateway never wants a data session.
+    let link = link::open(Arc::new(AgentDialer(identity.clone())), Config::default()).await?;
+    let service = tonic::service::Routes::new(
+        kantaloupe_proto::pb::agent_service_server::AgentServiceServer::new(Hello(identity.uid.clone())),
+    )
+    .prepare();
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let mut service = service.clone();
+        async move {
+            let response = tower::Service::call(&mut service, request.map(tonic::body::Body::new)).await;
+            response.map(|r| r.map(|b| b.map_err(BoxError::from).boxed_unsync()) as http::Response<Body>)
+        }
+    });
     let mut tasks = tokio::task::JoinSet::new();
-    for (kind, session) in [
-        (Kind::Control, SessionKind::Control),
-        (Kind::Data, SessionKind::Data),
-    ] {
-        let dialer = Arc::new(AgentDialer {
-            identity: identity.clone(),
-            session,
-        });
-        let link = link::open(dialer, Config::default()).await?;
-        let service = tonic::service::Routes::new(
-            kantaloupe_proto::pb::agent_service_server::AgentServiceServer::new(Hello(identity.uid.clone())),
-        )
-        .prepare();
-        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-            let mut service = service.clone();
-            async move {
-                let response = tower::Service::call(&mut service, request.map(tonic::body::Body::new)).await;
-                response.map(|r| r.map(|b| b.map_err(BoxError::from).boxed_unsync()) as http::Response<Body>)
-            }
-        });
-        tasks.spawn(async move {
-            let _ = session::serve(link, kind, service, CancellationToken::new()).await;
-        });
-    }
+    tasks.spawn(async move {
+        let _ = session::serve(link, Kind::Control, service, CancellationToken::new()).await;
+    });
     Ok(tasks)
 }
 
@@ -209,14 +201,11 @@ struct Identity {
     tunnel: String,
 }
 
-struct AgentDialer {
-    identity: Arc<Identity>,
-    session: SessionKind,
-}
+struct AgentDialer(Arc<Identity>);
 
 impl AgentDialer {
     async fn upgrade(&self) -> anyhow::Result<BoxCarrier> {
-        let identity = &self.identity;
+        let identity = &self.0;
         let mut sender = connect(&identity.gateway).await?;
         let request = Request::get(CHALLENGE_PATH)
             .header("host", "localhost")
@@ -230,7 +219,7 @@ impl AgentDialer {
             nonce: challenge.nonce,
             issued_at: challenge.time,
             tunnel_id: identity.tunnel.clone(),
-            session: self.session,
+            session: SessionKind::Control,
             instance: "bench".into(),
         };
         let mut request = Request::get(TUNNEL_PATH)
@@ -280,5 +269,12 @@ impl kantaloupe_proto::pb::agent_service_server::AgentService for Hello {
         _: tonic::Request<kantaloupe_proto::pb::DrainRequest>,
     ) -> Result<tonic::Response<kantaloupe_proto::pb::DrainResponse>, tonic::Status> {
         Ok(tonic::Response::new(kantaloupe_proto::pb::DrainResponse {}))
+    }
+
+    async fn open_data(
+        &self,
+        _: tonic::Request<kantaloupe_proto::pb::OpenDataRequest>,
+    ) -> Result<tonic::Response<kantaloupe_proto::pb::OpenDataResponse>, tonic::Status> {
+        Err(tonic::Status::unimplemented("these agents have no cluster"))
     }
 }
