@@ -3,7 +3,9 @@
 //! `make fuzz-corpus` runs them on the corpus in this folder and on seeded mutations of it, with stable Rust.
 //! `make fuzz` runs them under libFuzzer, with nightly Rust; what it finds goes into the corpus.
 
+pub mod answer;
 pub mod assertion;
+pub mod exposition;
 pub mod link;
 pub mod path;
 pub mod token;
@@ -12,8 +14,10 @@ pub mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 6] = [
+    ("answer", answer::run),
     ("assertion", assertion::run),
+    ("exposition", exposition::run),
     ("link", link::run),
     ("path", path::run),
     ("token", token::run),

@@ -17,7 +17,7 @@ const ROUNDS: u64 = 100_000;
 const MAX_LEN: usize = 6_000;
 
 /// Pieces that these formats care about.
-const DICTIONARY: [&[u8]; 24] = [
+const DICTIONARY: [&[u8]; 30] = [
     b"/",
     b"//",
     b"..",
@@ -42,6 +42,12 @@ const DICTIONARY: [&[u8]; 24] = [
     b".",
     b"\x00\x00\x00",
     b"\xff\xff\xff\xff",
+    b"\"",
+    b"{",
+    b"}",
+    b"\n",
+    b" # ",
+    b"\"result\":[",
 ];
 
 /// `SplitMix64`: the same mutations on every machine.
@@ -139,6 +145,7 @@ fn every_target_holds_on_its_corpus_and_on_mutations() {
 fn the_corpus_has_inputs_that_pass() {
     use bytes::Bytes;
     use http::Method;
+    use kantaloupe_gpu::metrics;
     use kantaloupe_proto::{assertion, request, token};
     use kantaloupe_tunnel::frame::Frame;
 
@@ -162,6 +169,12 @@ fn the_corpus_has_inputs_that_pass() {
         let seed = text(seed);
         let (path, query) = seed[1..].split_once('?').unwrap_or_else(|| (&seed[1..], ""));
         request::parse(&Method::GET, path, Some(query)).is_ok()
+    });
+    passes("exposition", &|seed| {
+        metrics::text::parse(seed).malformed.is_empty()
+    });
+    passes("answer", &|seed| {
+        metrics::answer::read(seed, 10, &mut |_| {}).is_ok()
     });
     passes("assertion", &|seed| {
         assertion::Unverified::parse(&text(seed)).is_ok()

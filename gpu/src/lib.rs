@@ -4,6 +4,7 @@ pub mod dra;
 mod findings;
 pub mod index;
 pub mod inventory;
+pub mod metrics;
 pub mod node;
 pub mod object;
 pub mod quantity;
