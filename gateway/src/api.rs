@@ -3,6 +3,7 @@
 mod clusters;
 mod extract;
 mod install;
+mod inventory;
 mod kubeconfig;
 mod tokens;
 
@@ -45,6 +46,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(healthz))
         .route(ENROLL_PATH, post(enroll))
         .route(CHALLENGE_PATH, get(challenge))
+        .merge(inventory::router())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(app)

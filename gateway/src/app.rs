@@ -27,7 +27,7 @@ use crate::{
     clusters::{self, ChangeLock},
     config::{Config, Image},
     directory::Directory,
-    files,
+    files, inventory,
     journal::Journal,
     listener,
     metrics::Metrics,
@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) image: Option<Image>,
     pub(crate) pin: String,
     pub(crate) own_ca: Option<String>,
+    /// Records that one cluster's inventory may have.
+    pub(crate) inventory_records: u32,
 }
 
 /// What all parts share.
@@ -81,6 +83,7 @@ pub(crate) struct App {
     pub(crate) changes: ChangeLock,
     pub(crate) agents: Agents,
     pub(crate) journal: Journal,
+    pub(crate) inventory: inventory::Hub,
     pub(crate) metrics: Metrics,
     pub(crate) stop: Stop,
     /// Changes whenever a cluster or a token was revoked.
@@ -152,10 +155,18 @@ impl Gateway {
         ensure_admin(&store, &config).await?;
         let audience = store.audience().await.map_err(in_store)?;
         let clusters = clusters::load(&store, App::now()).await.map_err(in_store)?;
+        let directory = Directory::new(clusters);
+        for row in store.inventories().await.map_err(in_store)? {
+            if let Some(cluster) = directory.find(&row.cluster_id) {
+                cluster.inventory.restore(row);
+            }
+        }
 
         let metrics = Metrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
+        let (inventory, jobs) = inventory::Hub::new();
+        inventory.metrics.register(&mut registry);
         let app = Arc::new(App {
             settings: Settings {
                 public_url: base(&config.public_url, addr),
@@ -164,13 +175,15 @@ impl Gateway {
                 image: config.image,
                 pin: tls.pin.clone(),
                 own_ca: tls.own_ca.clone(),
+                inventory_records: config.inventory_records,
             },
             auth: Auth::new(store.clone()),
             store,
-            directory: Directory::new(clusters),
+            directory,
             changes: ChangeLock::default(),
             agents: Agents::new(audience, config.data_idle),
             journal: Journal::default(),
+            inventory,
             metrics,
             stop: Stop::default(),
             revocations: watch::Sender::default(),
@@ -186,6 +199,7 @@ impl Gateway {
                 .run(&journal.directory, &journal.store, &journal.metrics, &stop)
                 .await;
         });
+        service_tasks.spawn(inventory::run(Arc::clone(&app), jobs, journal_stop.clone()));
         let routes = Arc::new(Routes::new(Arc::clone(&app)));
         service_tasks.spawn(listener::accept(routes, listener, TlsAcceptor::from(tls.config)));
         service_tasks.spawn(admin::serve(Arc::clone(&app), registry, admin_listener));

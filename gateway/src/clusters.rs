@@ -118,10 +118,11 @@ pub(crate) async fn revoke(app: &Arc<App>, cluster: &Arc<Cluster>) -> Result<(),
 /// Forgets a cluster, ends its tunnels and streams and refuses its agents for good.
 pub(crate) async fn delete(app: &Arc<App>, cluster: &Arc<Cluster>) -> Result<(), StoreError> {
     let now = App::now();
-    let (inner, id) = (Arc::clone(app), Arc::clone(&cluster.id));
+    let (inner, id, deleted) = (Arc::clone(app), Arc::clone(&cluster.id), Arc::clone(cluster));
     change(app, async move {
         inner.store.delete_cluster(&id, now).await?;
         inner.directory.remove(&id);
+        inner.inventory.deleted(&deleted);
         inner.revocations.send_replace(());
         Ok(())
     })

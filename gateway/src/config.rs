@@ -14,6 +14,9 @@ const DATA_IDLE: Duration = Duration::from_mins(10);
 /// SIGKILL, so that streams end with an explicit close and not with a lost connection.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
+/// Records that the inventory of one cluster may have: three times those of 5,000 nodes with 8 devices and 30,000 pods on them.
+pub const DEFAULT_INVENTORY_RECORDS: u32 = 500_000;
+
 /// Chart that install commands name unless `--chart` says otherwise.
 const DEFAULT_CHART: &str = "oci://ghcr.io/kantaloupe/charts/kantaloupe-agent";
 
@@ -57,6 +60,9 @@ pub struct ServeArgs {
     /// Chart that install commands name.
     #[arg(long, env = "KANTALOUPE_GATEWAY_CHART", default_value = DEFAULT_CHART)]
     pub chart: String,
+    /// Records that the inventory of one cluster may have; further ones are not taken.
+    #[arg(long, env = "KANTALOUPE_GATEWAY_INVENTORY_RECORDS", default_value_t = DEFAULT_INVENTORY_RECORDS)]
+    pub inventory_records: u32,
     /// How long open streams may go on after SIGTERM, such as 30s.
     #[arg(long, env = "KANTALOUPE_GATEWAY_DRAIN_TIMEOUT", default_value = "30s")]
     pub drain_timeout: String,
@@ -132,6 +138,8 @@ pub struct Config {
     pub image: Option<Image>,
     /// Chart in install commands.
     pub chart: String,
+    /// Records that the inventory of one cluster may have.
+    pub inventory_records: u32,
     /// Deadline of a graceful stop.
     pub drain_timeout: Duration,
     /// How long an agent's data session stays open without a stream. No option: only tests have a reason to change it.
@@ -161,6 +169,7 @@ impl Config {
             log_level: tracing::Level::INFO,
             image: None,
             chart: DEFAULT_CHART.to_owned(),
+            inventory_records: DEFAULT_INVENTORY_RECORDS,
             drain_timeout: DEFAULT_DRAIN,
             data_idle: DATA_IDLE,
         }
@@ -251,6 +260,7 @@ impl TryFrom<ServeArgs> for Config {
                     log_level,
                     image,
                     chart: args.chart,
+                    inventory_records: args.inventory_records,
                     drain_timeout,
                     data_idle: DATA_IDLE,
                 })

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     agents::Tunnel,
+    inventory::{Follower, Inventory},
     registry::Tunnels,
     state::{self, Facts, State},
     store::{ClusterRow, Connection},
@@ -53,6 +54,9 @@ pub(crate) struct Cluster {
     pub(crate) streams: Arc<Semaphore>,
     /// Ends every tunnel and every user's stream of this cluster.
     pub(crate) cut: CancellationToken,
+    /// The same for all keys of the cluster.
+    pub(crate) inventory: Arc<Inventory>,
+    pub(crate) follower: Follower,
     status: Mutex<Status>,
 }
 
@@ -81,6 +85,7 @@ impl Cluster {
                 facts,
                 ..Status::default()
             },
+            Arc::default(),
         )
     }
 
@@ -104,10 +109,24 @@ impl Cluster {
             last_seen: row.last_seen,
             agent,
         };
-        Self::with_status(&row.id, &row.name, &row.display_name, &row.profile, status)
+        Self::with_status(
+            &row.id,
+            &row.name,
+            &row.display_name,
+            &row.profile,
+            status,
+            Arc::default(),
+        )
     }
 
-    fn with_status(id: &str, name: &str, display_name: &str, profile: &str, status: Status) -> Self {
+    fn with_status(
+        id: &str,
+        name: &str,
+        display_name: &str,
+        profile: &str,
+        status: Status,
+        inventory: Arc<Inventory>,
+    ) -> Self {
         Self {
             id: id.into(),
             name: name.to_owned(),
@@ -116,6 +135,8 @@ impl Cluster {
             tunnels: Tunnels::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             cut: CancellationToken::new(),
+            inventory,
+            follower: Follower::default(),
             status: Mutex::new(status),
         }
     }
@@ -128,7 +149,14 @@ impl Cluster {
         if status.facts.connected_since.take().is_some() {
             status.facts.lost_at = Some(now);
         }
-        Self::with_status(&self.id, &self.name, &self.display_name, &self.profile, status)
+        Self::with_status(
+            &self.id,
+            &self.name,
+            &self.display_name,
+            &self.profile,
+            status,
+            Arc::clone(&self.inventory),
+        )
     }
 
     /// Refuses the cluster's agents and ends what is open.

@@ -18,6 +18,7 @@ pub mod config;
 mod directory;
 mod files;
 mod ids;
+mod inventory;
 mod io;
 mod journal;
 mod listener;

@@ -156,7 +156,7 @@ async fn forward(
         subresource = %info.subresource, namespace = %info.namespace, %request_id, peer = %origin.peer, "request"
     );
     let mut lease = Lease {
-        _entry: origin.streams.add(&cluster, &identity),
+        _entry: origin.streams.add(Some(&cluster), &identity),
         _in_flight: InFlight::new(&app.metrics.streams),
         _permit: permit,
         cluster: Arc::clone(&cluster),

@@ -38,6 +38,7 @@ impl Routes {
             return agents::connect(&self.app, origin.peer, request).await;
         }
         request.extensions_mut().insert(Peer(origin.peer));
+        request.extensions_mut().insert(origin.clone());
         let request = request.map(axum::body::Body::new);
         let Ok(response) = self.api.clone().oneshot(request).await;
         response.map(Body::Api)

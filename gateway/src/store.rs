@@ -7,6 +7,7 @@
 mod clusters;
 mod enrollment;
 mod error;
+pub(crate) mod inventory;
 mod tokens;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(crate) struct Streams(Mutex<Open>);
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    streams: Vec<(u64, Arc<Cluster>, Arc<Identity>)>,
+    streams: Vec<(u64, Option<Arc<Cluster>>, Arc<Identity>)>,
 }
 
 /// Where a request came from.
@@ -35,13 +35,13 @@ pub(crate) struct Entry {
 }
 
 impl Streams {
-    /// Adds a stream of this user to this cluster.
-    pub(crate) fn add(self: &Arc<Self>, cluster: &Arc<Cluster>, identity: &Arc<Identity>) -> Entry {
+    /// Adds a stream of this user to this cluster, or to none of them alone.
+    pub(crate) fn add(self: &Arc<Self>, cluster: Option<&Arc<Cluster>>, identity: &Arc<Identity>) -> Entry {
         let mut open = self.0.lock();
         open.next += 1;
         let number = open.next;
         open.streams
-            .push((number, Arc::clone(cluster), Arc::clone(identity)));
+            .push((number, cluster.cloned(), Arc::clone(identity)));
         Entry {
             streams: Arc::clone(self),
             number,
@@ -51,9 +51,10 @@ impl Streams {
     /// Whether a stream is open that should have ended.
     pub(crate) fn any_revoked(&self) -> bool {
         let open = self.0.lock();
-        open.streams
-            .iter()
-            .any(|(_, cluster, identity)| cluster.cut.is_cancelled() || identity.revoked.is_cancelled())
+        open.streams.iter().any(|(_, cluster, identity)| {
+            let cut = cluster.as_ref().is_some_and(|cluster| cluster.cut.is_cancelled());
+            cut || identity.revoked.is_cancelled()
+        })
     }
 }
 

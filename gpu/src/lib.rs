@@ -2,6 +2,7 @@
 
 pub mod dra;
 mod findings;
+pub mod fit;
 pub mod index;
 pub mod inventory;
 pub mod metrics;

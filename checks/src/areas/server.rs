@@ -101,4 +101,14 @@ rows! {
             en: "Send a valid token as Authorization: Bearer kta_..., or download the kubeconfig again.",
             zh: "在请求头中发送有效令牌（Authorization: Bearer kta_...），或重新下载 kubeconfig。"
         };
+    SRV_011 = "KTA-SRV-011", Request,
+        title: { en: "A part of a cluster's inventory could not be taken", zh: "无法接收集群清单的一部分" },
+        cause: {
+            en: "The agent is of a newer release than the gateway and sends what the gateway does not know, or the inventory has more records than the gateway takes of one cluster.",
+            zh: "Agent 版本比网关新，发送了网关不认识的内容；或者清单的记录数超过了网关对单个集群的上限。"
+        },
+        remedy: {
+            en: "Upgrade the gateway. GET /api/v1/clusters/<name>/inventory counts what was not taken and names one of the records; the limit is --inventory-records.",
+            zh: "升级网关。GET /api/v1/clusters/<名称>/inventory 会给出未接收的数量和其中一条记录；上限由 --inventory-records 设置。"
+        };
 }

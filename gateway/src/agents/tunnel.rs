@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use http::Uri;
 use kantaloupe_proto::{
     PROTOCOL_VERSION,
-    pb::{DrainRequest, HelloRequest, HelloResponse, agent_service_client::AgentServiceClient},
+    pb::{
+        DrainRequest, HelloRequest, HelloResponse, agent_service_client::AgentServiceClient,
+        inventory_service_client::InventoryServiceClient,
+    },
 };
 use kantaloupe_tunnel::session::{Client, Grpc, ORIGIN};
 use tokio::time::{Instant, timeout};
@@ -15,6 +18,7 @@ use super::data::Data;
 use crate::{
     app::App,
     directory::{AgentInfo, Cluster},
+    inventory,
     registry::Registration,
 };
 
@@ -65,6 +69,22 @@ enum HelloError {
 }
 
 impl Tunnel {
+    /// The agent's inventory; messages of more than `largest` bytes end a call.
+    pub(crate) fn inventory(&self, largest: usize) -> InventoryServiceClient<Grpc> {
+        InventoryServiceClient::with_origin(self.control.0.grpc(), Uri::from_static(ORIGIN))
+            .max_decoding_message_size(largest)
+    }
+
+    /// Since when the control session has had no connection.
+    pub(crate) fn control_down_since(&self) -> Option<Instant> {
+        self.control.0.down_since()
+    }
+
+    /// Waits until the control session is over.
+    pub(crate) async fn control_closed(&self) {
+        self.control.0.closed().await;
+    }
+
     /// Since when a link under the tunnel has had no connection.
     pub(crate) fn down_since(&self) -> Option<Instant> {
         self.data.down_since().or_else(|| self.control.0.down_since())
@@ -141,6 +161,7 @@ pub(super) async fn run(
     };
 
     drop(registration);
+    inventory::wake(&app, &cluster);
     app.metrics.tunnels.dec();
     let last = cluster.disconnected(App::now());
     app.journal.changed(&cluster);
@@ -159,8 +180,8 @@ pub(super) async fn run(
 
 /// Lets requests come, and tells all who want to know.
 fn register(
-    app: &App,
-    cluster: &Cluster,
+    app: &Arc<App>,
+    cluster: &Arc<Cluster>,
     tunnel: &Arc<Tunnel>,
     info: AgentInfo,
 ) -> Registration<Arc<Tunnel>> {
@@ -173,6 +194,7 @@ fn register(
     cluster.connected(info, App::now());
     app.journal.changed(cluster);
     app.metrics.tunnels.inc();
+    inventory::wake(app, cluster);
     registration
 }
 

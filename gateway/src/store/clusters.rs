@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{BEGIN_WRITE, NewEnrollmentToken, Store, StoreError, enrollment};
+use super::{BEGIN_WRITE, NewEnrollmentToken, Store, StoreError, enrollment, inventory};
 
 /// A cluster to be made, with the token that enrols its agent.
 #[derive(Debug)]
@@ -81,6 +81,7 @@ impl Store {
     pub(crate) async fn delete_cluster(&self, id: &str, now: i64) -> Result<bool, StoreError> {
         let mut tx = self.writer.begin_with(BEGIN_WRITE).await?;
         enrollment::revoke_keys(&mut tx, id, now).await?;
+        inventory::delete_all(&mut tx, id).await?;
         let done = sqlx::query("DELETE FROM clusters WHERE id = ?")
             .bind(id)
             .execute(&mut *tx)

@@ -8,12 +8,12 @@ use super::*;
 const NOW: i64 = 1_790_000_000;
 const HOUR: i64 = 3600;
 
-async fn store() -> (Store, TempDir) {
+pub(super) async fn store() -> (Store, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     (Store::open(dir.path()).await.unwrap(), dir)
 }
 
-async fn cluster(store: &Store, id: &str, name: &str) -> Token {
+pub(super) async fn cluster(store: &Store, id: &str, name: &str) -> Token {
     let token = Token::generate(TokenKind::Enrollment);
     let enrollment = NewEnrollmentToken {
         token: &token,

@@ -26,6 +26,7 @@ use kantaloupe_proto::{
     pb::{
         DrainRequest, DrainResponse, HelloRequest, HelloResponse, OpenDataRequest, OpenDataResponse,
         agent_service_server::{AgentService, AgentServiceServer},
+        inventory_service_server::InventoryServiceServer,
     },
 };
 use kantaloupe_tunnel::{
@@ -40,7 +41,10 @@ use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt as _;
 
-use super::client::{Body, BoxError, Client, Testbed, empty, text, whole};
+use super::{
+    client::{Body, BoxError, Client, Testbed, empty, text, whole},
+    feed::Feed,
+};
 
 pub(crate) const UID: &str = "5f0c1d2e-0000-4000-8000-000000000001";
 
@@ -158,8 +162,17 @@ impl Agent {
         self.connect_for(None).await
     }
 
+    /// The same, of an agent with an inventory.
+    pub(crate) async fn connect_with(&self, feed: Feed) -> Connected {
+        self.connect_as(None, Some(feed)).await
+    }
+
     /// The same; with `refusal` the agent opens no data session.
     pub(crate) async fn connect_for(&self, refusal: Option<&'static str>) -> Connected {
+        self.connect_as(refusal, None).await
+    }
+
+    async fn connect_as(&self, refusal: Option<&'static str>, feed: Option<Feed>) -> Connected {
         let tunnel_id = uuid::Uuid::new_v4().to_string();
         let drained = Arc::new(Mutex::new(Vec::new()));
         let data = Arc::new(Data {
@@ -187,7 +200,11 @@ impl Agent {
             drained: Arc::clone(&drained),
             data: Arc::clone(&data),
         };
-        let routes = tonic::service::Routes::new(AgentServiceServer::new(control)).prepare();
+        let mut routes = tonic::service::Routes::new(AgentServiceServer::new(control));
+        if let Some(feed) = feed {
+            routes = routes.add_service(InventoryServiceServer::new(feed));
+        }
+        let routes = routes.prepare();
         let service = service_fn(move |request: Request<Incoming>| {
             routes.clone().oneshot(request.map(tonic::body::Body::new))
         });

@@ -1,0 +1,193 @@
+//! Records as the API shows them: the record itself, with its cluster, its age and its live use before it.
+
+use std::{collections::HashMap, fmt::Write as _};
+
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderValue, header};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    app::App,
+    directory::{Cluster, Directory},
+    inventory::{Status, View},
+    store::inventory::Item,
+};
+
+/// Clusters that an answer names because what it shows of them is old or missing.
+const MAX_NAMED: usize = 100;
+
+/// A cluster as records name it.
+#[derive(Serialize)]
+pub(super) struct ClusterRef<'a> {
+    pub(super) id: &'a str,
+    pub(super) name: &'a str,
+}
+
+impl<'a> ClusterRef<'a> {
+    pub(super) fn of(cluster: &'a Cluster) -> Self {
+        Self {
+            id: &cluster.id,
+            name: &cluster.name,
+        }
+    }
+}
+
+/// How old what is known of a cluster is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Freshness {
+    pub(super) status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) detail: Option<String>,
+    /// Until when it was true; none if there is nothing.
+    pub(super) as_of: Option<String>,
+    pub(super) age_seconds: Option<i64>,
+}
+
+impl Freshness {
+    pub(super) fn of(view: &View, now: i64) -> Self {
+        Self {
+            status: view.status,
+            detail: view.detail.clone(),
+            as_of: view.as_of.map(App::rfc3339),
+            age_seconds: view.as_of.map(|at| (now - at).max(0)),
+        }
+    }
+}
+
+/// A cluster whose records are not up to date.
+#[derive(Serialize)]
+struct NotLive<'a> {
+    cluster: ClusterRef<'a>,
+    #[serde(flatten)]
+    freshness: Freshness,
+}
+
+/// Renders the records of one answer.
+pub(super) struct Renderer<'a> {
+    directory: &'a Directory,
+    now: i64,
+    /// What stands before each record of a cluster; `None` for one that was deleted meanwhile.
+    heads: HashMap<String, Option<String>>,
+}
+
+impl<'a> Renderer<'a> {
+    pub(super) fn new(app: &'a App) -> Self {
+        Self {
+            directory: &app.directory,
+            now: App::now(),
+            heads: HashMap::new(),
+        }
+    }
+
+    /// One record as JSON; `None` if its cluster is no more.
+    pub(super) fn item(&mut self, item: &Item, has_usage: bool) -> Option<String> {
+        let head = self.head(&item.cluster_id)?;
+        let mut json = String::with_capacity(head.len() + item.value.len() + 64);
+        json.push_str(head);
+        if has_usage {
+            let usage = item.usage.as_deref().and_then(|usage| used(usage, self.now));
+            write!(json, "\"usage\":{},", usage.unwrap_or(Value::Null)).expect("writing to a String");
+        }
+        // The record is an object with fields, written by this gateway.
+        json.push_str(item.value.strip_prefix('{')?);
+        Some(json)
+    }
+
+    /// One record as a tree, with the same fields.
+    pub(super) fn tree(&mut self, item: &Item, has_usage: bool) -> Option<Value> {
+        serde_json::from_str(&self.item(item, has_usage)?).ok()
+    }
+
+    fn head(&mut self, cluster_id: &str) -> Option<&str> {
+        if !self.heads.contains_key(cluster_id) {
+            let cluster = self.directory.find(cluster_id);
+            let head = cluster.map(|cluster| head(&cluster, self.now));
+            self.heads.insert(cluster_id.to_owned(), head);
+        }
+        self.heads.get(cluster_id)?.as_deref()
+    }
+}
+
+fn head(cluster: &Cluster, now: i64) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Head<'a> {
+        cluster: ClusterRef<'a>,
+        as_of: Option<String>,
+        age_seconds: Option<i64>,
+    }
+    let freshness = Freshness::of(&cluster.inventory.view(now), now);
+    let head = Head {
+        cluster: ClusterRef::of(cluster),
+        as_of: freshness.as_of,
+        age_seconds: freshness.age_seconds,
+    };
+    let mut json = serde_json::to_string(&head).expect("texts and numbers always serialize");
+    json.pop();
+    json.push(',');
+    json
+}
+
+/// Live use with its own age.
+fn used(json: &str, now: i64) -> Option<Value> {
+    let mut usage: Map<String, Value> = serde_json::from_str(json).ok()?;
+    let at: Option<Timestamp> = usage
+        .get("at")
+        .and_then(Value::as_str)
+        .and_then(|at| at.parse().ok());
+    let age = at.map(|at| (now - at.as_second()).max(0));
+    usage.insert("ageSeconds".to_owned(), age.into());
+    Some(Value::Object(usage))
+}
+
+/// An answer that is JSON already.
+pub(super) fn json(text: String) -> Response {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, JSON)], text).into_response()
+}
+
+/// The clusters of an answer that are not up to date, as the last fields of a list: a list that is short because a cluster is
+/// missing says so.
+pub(super) fn not_live(app: &App, only: Option<&[String]>) -> String {
+    let now = App::now();
+    let clusters = app.directory.all();
+    let wanted = |cluster: &Cluster| only.is_none_or(|ids| ids.iter().any(|id| **id == *cluster.id));
+    let mut named = Vec::new();
+    let mut count = 0;
+    for cluster in clusters.iter().filter(|cluster| wanted(cluster)) {
+        let view = cluster.inventory.view(now);
+        if view.status == Status::Live {
+            continue;
+        }
+        count += 1;
+        if named.len() < MAX_NAMED {
+            named.push(NotLive {
+                cluster: ClusterRef::of(cluster),
+                freshness: Freshness::of(&view, now),
+            });
+        }
+    }
+    let named = serde_json::to_string(&named).expect("texts and numbers always serialize");
+    format!("\"notLive\":{named},\"notLiveTotal\":{count}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_use_has_its_own_age() {
+        let usage = used(
+            r#"{"gpu":"n/u","at":"1970-01-01T00:01:40Z","utilization":null}"#,
+            160,
+        )
+        .unwrap();
+        assert_eq!(usage["ageSeconds"], 60);
+        assert_eq!(usage["utilization"], Value::Null);
+        let usage = used(r#"{"gpu":"n/u","at":null}"#, 160).unwrap();
+        assert_eq!(usage["ageSeconds"], Value::Null, "unknown is not 0");
+    }
+}

@@ -1,0 +1,249 @@
+//! What an agent sends, checked: nothing of it is trusted but that it is about the agent's own cluster, which the tunnel says and
+//! not the message.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
+
+use kantaloupe_gpu::inventory::{
+    Allocation, Cluster, ContainerUsage, Finding, Gpu, GpuUsage, Kind, Node, Record, Workload,
+};
+use kantaloupe_proto::pb::{InventoryKind, InventoryRecord, InventoryUpdate};
+use serde::de::DeserializeOwned;
+
+use super::facets;
+use crate::store::inventory::{Key, Row};
+
+/// Largest message, also after decompression: agents send at most 256 KiB and one record.
+pub(super) const MAX_MESSAGE: usize = 1 << 20;
+/// Longest id: namespace, pod and container names have at most 253 characters together with a device's id.
+const MAX_ID: usize = 768;
+/// Largest record: the largest real ones, clusters with many components, have a tenth of it.
+const MAX_VALUE: usize = 64 << 10;
+/// Longest epoch: a UUID or a number.
+const MAX_EPOCH: usize = 64;
+
+/// Why a record was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Rejection {
+    /// A kind that this gateway does not know.
+    Kind,
+    /// An id that is empty, too long or has control characters.
+    Id,
+    /// A value that is too large.
+    Size,
+    /// A value that is not the JSON of its kind.
+    Json,
+    /// A value that names another record than its id does.
+    OtherId,
+    /// The cluster has too many records, or too large ones.
+    Quota,
+}
+
+impl Rejection {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kind => "unknown_kind",
+            Self::Id => "bad_id",
+            Self::Size => "too_large",
+            Self::Json => "unparsable",
+            Self::OtherId => "other_id",
+            Self::Quota => "quota",
+        }
+    }
+}
+
+/// Why a stream is given up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Violation {
+    #[error("the agent names no epoch, or one of more than {MAX_EPOCH} characters")]
+    Epoch,
+    #[error("the agent changed its epoch within one stream")]
+    EpochChanged,
+    #[error("the agent sent a change where only a snapshot makes sense")]
+    NoSnapshot,
+    #[error("the agent's revision {0} is larger than any can be")]
+    Revision(u64),
+}
+
+/// What of a message can be taken.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Taken {
+    /// Each key once.
+    pub(super) rows: Vec<Row>,
+    /// Each key once; among them those whose new value was not taken: no value is better than an old one that looks new.
+    pub(super) removals: Vec<Key>,
+    /// The ids as sent, cut.
+    pub(super) rejected: Vec<(Rejection, String)>,
+}
+
+/// Follows the rules of one stream.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Epoch of what is kept; empty if nothing is.
+    asked: String,
+    epoch: Option<String>,
+}
+
+impl Session {
+    /// A stream that was asked for with this epoch.
+    pub(super) fn new(asked: String) -> Self {
+        Self { asked, epoch: None }
+    }
+
+    /// Checks the head of a message; its revision as the store keeps it.
+    pub(super) fn check(&mut self, update: &InventoryUpdate) -> Result<i64, Violation> {
+        let epoch = &update.epoch;
+        if epoch.is_empty() || epoch.len() > MAX_EPOCH || epoch.chars().any(char::is_control) {
+            return Err(Violation::Epoch);
+        }
+        match &self.epoch {
+            Some(known) if known != epoch => return Err(Violation::EpochChanged),
+            Some(_) => {}
+            None if !update.snapshot && *epoch != self.asked => return Err(Violation::NoSnapshot),
+            None => self.epoch = Some(epoch.clone()),
+        }
+        i64::try_from(update.revision).map_err(|_| Violation::Revision(update.revision))
+    }
+}
+
+/// Takes the records of a message.
+pub(super) fn take(update: InventoryUpdate) -> Taken {
+    let mut taken = Taken::default();
+    let mut at: HashMap<Key, usize> = HashMap::with_capacity(update.upserts.len());
+    for record in update.upserts {
+        match check_record(record) {
+            Ok(row) => {
+                // A key that comes twice: the later one counts.
+                let key = (row.kind, row.id.clone());
+                match at.get(&key) {
+                    Some(index) => taken.rows[*index] = row,
+                    None => {
+                        at.insert(key, taken.rows.len());
+                        taken.rows.push(row);
+                    }
+                }
+            }
+            Err(refused) => {
+                taken.rejected.push((refused.reason, clipped(refused.id)));
+                taken.removals.extend(refused.key);
+            }
+        }
+    }
+    for key in update.removals {
+        match known(key.kind).filter(|_| is_id(&key.id)) {
+            Some(kind) => taken.removals.push((kind, key.id)),
+            None => taken.rejected.push((Rejection::Kind, clipped(key.id))),
+        }
+    }
+    taken.removals.sort_unstable();
+    taken.removals.dedup();
+    // What is there in this message is not gone.
+    taken.removals.retain(|key| !at.contains_key(key));
+    taken
+}
+
+struct Refused {
+    reason: Rejection,
+    id: String,
+    /// The key, if it is one.
+    key: Option<Key>,
+}
+
+fn check_record(record: InventoryRecord) -> Result<Row, Refused> {
+    let refused = |reason, id: String, kind: Option<Kind>| Refused {
+        reason,
+        key: kind.map(|kind| (kind, id.clone())),
+        id,
+    };
+    let InventoryRecord { kind, id, value } = record;
+    let Some(kind) = known(kind) else {
+        return Err(refused(Rejection::Kind, id, None));
+    };
+    if !is_id(&id) {
+        return Err(refused(Rejection::Id, id, None));
+    }
+    if value.len() > MAX_VALUE {
+        return Err(refused(Rejection::Size, id, Some(kind)));
+    }
+    // serde would take a list for a record with its fields in order.
+    let is_object = value.trim_ascii_start().starts_with(b"{");
+    let Some(record) = parse(kind, &value).ok().filter(|_| is_object) else {
+        return Err(refused(Rejection::Json, id, Some(kind)));
+    };
+    if record.id() != Cow::Borrowed(id.as_str()) {
+        return Err(refused(Rejection::OtherId, id, Some(kind)));
+    }
+    // Written anew: what is kept and handed on has the form that is documented, whatever the agent's had.
+    let value: Arc<str> = match written(&record) {
+        Ok(value) if value.len() <= MAX_VALUE => value.into(),
+        Ok(_) => return Err(refused(Rejection::Size, id, Some(kind))),
+        Err(_) => return Err(refused(Rejection::Json, id, Some(kind))),
+    };
+    Ok(Row {
+        kind,
+        id,
+        value,
+        facets: facets::of(&record),
+    })
+}
+
+fn known(kind: i32) -> Option<Kind> {
+    Some(match InventoryKind::try_from(kind).ok()? {
+        InventoryKind::Unspecified => return None,
+        InventoryKind::Cluster => Kind::Cluster,
+        InventoryKind::Node => Kind::Node,
+        InventoryKind::Gpu => Kind::Gpu,
+        InventoryKind::Allocation => Kind::Allocation,
+        InventoryKind::Workload => Kind::Workload,
+        InventoryKind::Finding => Kind::Finding,
+        InventoryKind::GpuUsage => Kind::GpuUsage,
+        InventoryKind::ContainerUsage => Kind::ContainerUsage,
+        InventoryKind::Check => Kind::Check,
+    })
+}
+
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= MAX_ID && !id.chars().any(char::is_control)
+}
+
+fn parse(kind: Kind, json: &[u8]) -> Result<Record, serde_json::Error> {
+    fn of<T: DeserializeOwned>(json: &[u8]) -> Result<Box<T>, serde_json::Error> {
+        serde_json::from_slice(json).map(Box::new)
+    }
+    Ok(match kind {
+        Kind::Cluster => Record::Cluster(of::<Cluster>(json)?),
+        Kind::Node => Record::Node(of::<Node>(json)?),
+        Kind::Gpu => Record::Gpu(of::<Gpu>(json)?),
+        Kind::Allocation => Record::Allocation(of::<Allocation>(json)?),
+        Kind::Workload => Record::Workload(of::<Workload>(json)?),
+        Kind::Finding => Record::Finding(of::<Finding>(json)?),
+        Kind::GpuUsage => Record::GpuUsage(*of::<GpuUsage>(json)?),
+        Kind::ContainerUsage => Record::ContainerUsage(*of::<ContainerUsage>(json)?),
+        Kind::Check => Record::Check(of(json)?),
+    })
+}
+
+fn written(record: &Record) -> Result<String, serde_json::Error> {
+    match record {
+        Record::Cluster(value) => serde_json::to_string(value),
+        Record::Node(value) => serde_json::to_string(value),
+        Record::Gpu(value) => serde_json::to_string(value),
+        Record::Allocation(value) => serde_json::to_string(value),
+        Record::Workload(value) => serde_json::to_string(value),
+        Record::Finding(value) => serde_json::to_string(value),
+        Record::GpuUsage(value) => serde_json::to_string(value),
+        Record::ContainerUsage(value) => serde_json::to_string(value),
+        Record::Check(value) => serde_json::to_string(value),
+    }
+}
+
+/// An id for logs and answers.
+fn clipped(id: String) -> String {
+    const SHOWN: usize = 128;
+    if id.len() <= SHOWN && !id.chars().any(char::is_control) {
+        return id;
+    }
+    id.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests;

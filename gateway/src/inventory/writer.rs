@@ -1,0 +1,190 @@
+//! Stores what the followers bring: one task, one transaction for all that waits.
+
+use std::{sync::Arc, time::Duration};
+
+use kantaloupe_gpu::inventory::Kind;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{self, Instant},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::events::{Batch, Change};
+use crate::{
+    app::App,
+    directory::Cluster,
+    store::{
+        StoreError,
+        inventory::{Applied, Update},
+    },
+};
+
+/// Updates that wait; each belongs to a cluster whose follower waits for it.
+pub(super) const QUEUE: usize = 64;
+/// Rows of one transaction: it holds the store's only writing connection for some 50 ms.
+const MAX_ROWS: usize = 4096;
+/// How often the age of what is live is stored, and records are counted: the error that an age may have after a crash.
+const TOUCH: Duration = Duration::from_mins(1);
+
+/// An update with who waits for it.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) update: Update,
+    pub(super) arrived: Instant,
+    pub(super) done: oneshot::Sender<Result<bool, StoreError>>,
+}
+
+/// Stores until `stop`, and then what is left.
+pub(super) async fn run(app: &App, mut jobs: mpsc::Receiver<Job>, stop: &CancellationToken) {
+    let mut touch = time::interval(TOUCH);
+    touch.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    loop {
+        let first = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            job = jobs.recv() => job,
+            _ = touch.tick() => {
+                touched(app).await;
+                continue;
+            }
+        };
+        let Some(first) = first else { break };
+        let mut group = vec![first];
+        let mut rows = weight(&group[0]);
+        while rows < MAX_ROWS
+            && group.len() < QUEUE
+            && let Ok(job) = jobs.try_recv()
+        {
+            rows += weight(&job);
+            group.push(job);
+        }
+        store(app, group).await;
+    }
+    jobs.close();
+    while let Ok(job) = jobs.try_recv() {
+        store(app, vec![job]).await;
+    }
+    touched(app).await;
+}
+
+fn weight(job: &Job) -> usize {
+    job.update.rows.len() + job.update.removals.len()
+}
+
+async fn store(app: &App, group: Vec<Job>) {
+    let (updates, waiting): (Vec<_>, Vec<_>) = group
+        .into_iter()
+        .map(|job| (job.update, (job.cluster, job.arrived, job.done)))
+        .unzip();
+    match app.store.apply_inventory(&updates).await {
+        Ok(applied) => {
+            let done = updates.into_iter().zip(applied).zip(waiting);
+            for ((update, applied), (cluster, arrived, done)) in done {
+                let present = committed(app, &cluster, update, applied, arrived);
+                // Nobody waits any more if the follower was ended; what it brought is stored all the same.
+                let _ = done.send(Ok(present));
+            }
+        }
+        // One of them may be the cause: each alone.
+        Err(_) if updates.len() > 1 => {
+            for (update, (cluster, arrived, done)) in updates.into_iter().zip(waiting) {
+                let result = app.store.apply_inventory(std::slice::from_ref(&update)).await;
+                let result = result.map(|mut applied| {
+                    let applied = applied.pop().unwrap_or(Applied::NoCluster);
+                    committed(app, &cluster, update, applied, arrived)
+                });
+                if result.is_err() {
+                    app.inventory.metrics.store_failures.inc();
+                }
+                let _ = done.send(result);
+            }
+        }
+        Err(error) => {
+            app.inventory.metrics.store_failures.inc();
+            if let Some((_, _, done)) = waiting.into_iter().next() {
+                let _ = done.send(Err(error));
+            }
+        }
+    }
+}
+
+/// Makes known what was stored; whether there is such a cluster.
+fn committed(app: &App, cluster: &Cluster, update: Update, applied: Applied, arrived: Instant) -> bool {
+    let Applied::Done { changed, removed } = applied else {
+        return false;
+    };
+    let metrics = &app.inventory.metrics;
+    metrics.updates.inc();
+    metrics
+        .changes
+        .inc_by(u64::try_from(changed.len() + removed.len()).unwrap_or_default());
+    metrics.apply_seconds.observe(arrived.elapsed().as_secs_f64());
+    if update.snapshot {
+        metrics.snapshots.inc();
+    }
+    let inventory = &cluster.inventory;
+    if update.complete {
+        inventory.stored(&update.epoch, update.revision, update.now);
+    } else {
+        inventory.stored_part();
+    }
+    if !app.inventory.is_heard(cluster) {
+        return true;
+    }
+    let changed: std::collections::HashSet<_> = changed.into_iter().collect();
+    let gone = |(kind, id): (Kind, String)| Change {
+        kind,
+        id,
+        value: None,
+    };
+    let there = update.rows.into_iter().filter_map(|row| {
+        let key = (row.kind, row.id);
+        changed.contains(&key).then(|| Change {
+            kind: key.0,
+            id: key.1,
+            value: Some(row.value),
+        })
+    });
+    let changes: Vec<_> = there.chain(removed.into_iter().map(gone)).collect();
+    if !changes.is_empty() || update.complete {
+        app.inventory.publish(
+            cluster,
+            Batch {
+                cluster_id: update.cluster_id,
+                changes,
+                state: update.complete,
+                deleted: false,
+            },
+        );
+    }
+    true
+}
+
+/// Stores the age of what is live, and counts.
+async fn touched(app: &App) {
+    let now = App::now();
+    let seen: Vec<_> = app
+        .directory
+        .all()
+        .iter()
+        .filter_map(|cluster| Some((cluster.id.to_string(), cluster.inventory.seen_to_store(now)?)))
+        .collect();
+    if !seen.is_empty()
+        && let Err(error) = app.store.inventories_seen(&seen).await
+    {
+        app.inventory.metrics.store_failures.inc();
+        tracing::warn!(%error, "ages of inventories not stored (KTA-SRV-006)");
+    }
+    match app.store.inventory_totals().await {
+        Ok(counts) => {
+            for kind in crate::store::inventory::KINDS {
+                let records = counts.iter().find(|count| count.kind == kind);
+                app.inventory
+                    .metrics
+                    .count(kind, records.map_or(0, |count| count.records));
+            }
+        }
+        Err(error) => tracing::debug!(%error, "records not counted"),
+    }
+}
