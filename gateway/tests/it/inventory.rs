@@ -384,7 +384,8 @@ async fn an_agent_without_inventory_is_said_to_be_old_and_left_alone() {
     // After the upgrade of the agent.
     let feed = Feed::new();
     let _new = agent.connect_with(Some(feed.clone())).await;
-    feed.watch().await.send(snapshot("e1", 1, &small())).await;
+    let watch = feed.watch().await;
+    watch.send(snapshot("e1", 1, &small())).await;
     live(&testbed, "prod", 1).await;
 }
 
