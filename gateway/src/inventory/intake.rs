@@ -114,12 +114,11 @@ pub(super) fn take(update: InventoryUpdate) -> Taken {
             Ok(row) => {
                 // A key that comes twice: the later one counts.
                 let key = (row.kind, row.id.clone());
-                match at.get(&key) {
-                    Some(index) => taken.rows[*index] = row,
-                    None => {
-                        at.insert(key, taken.rows.len());
-                        taken.rows.push(row);
-                    }
+                if let Some(index) = at.get(&key) {
+                    taken.rows[*index] = row;
+                } else {
+                    at.insert(key, taken.rows.len());
+                    taken.rows.push(row);
                 }
             }
             Err(refused) => {

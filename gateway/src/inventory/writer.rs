@@ -140,7 +140,7 @@ fn committed(app: &App, cluster: &Cluster, update: Update, applied: Applied, arr
     };
     let there = update.rows.into_iter().filter_map(|row| {
         let key = (row.kind, row.id);
-        changed.contains(&key).then(|| Change {
+        changed.contains(&key).then_some(Change {
             kind: key.0,
             id: key.1,
             value: Some(row.value),

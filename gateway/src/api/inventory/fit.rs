@@ -170,13 +170,11 @@ async fn of_cluster(
             }
             waiting.push(gpu);
         }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => {
-                decide(&mut waiting);
-                return Ok(());
-            }
-        }
+        let Some(next) = page.next else {
+            decide(&mut waiting);
+            return Ok(());
+        };
+        query.after = Some(next);
         // A thousand devices take some milliseconds.
         tokio::task::yield_now().await;
     }

@@ -105,8 +105,7 @@ fn page_json(app: &App, query: &Query, page: &Page, total: Option<i64>) -> Strin
         |next| format!("\"{}\"", params::cursor(next)),
     );
     let not_live = render::not_live(app, query.clusters.as_deref());
-    json.push_str(&format!("],\"nextCursor\":{next},\"total\":{total},{not_live}}}"));
-    json
+    json + &format!("],\"nextCursor\":{next},\"total\":{total},{not_live}}}")
 }
 
 pub(super) const fn has_usage(kind: Kind) -> bool {

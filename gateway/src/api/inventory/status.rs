@@ -50,7 +50,7 @@ struct Rejected {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Summary<'a> {
+struct About<'a> {
     cluster: ClusterRef<'a>,
     #[serde(flatten)]
     freshness: Freshness,
@@ -97,7 +97,7 @@ pub(super) async fn summary(
 ) -> Result<Response, ApiError> {
     let record = record(&app, &cluster).await?;
     let now = App::now();
-    let json = Summary {
+    let json = About {
         cluster: ClusterRef::of(&cluster),
         freshness: Freshness::of(&cluster.inventory.view(now), now),
         summary: record,

@@ -171,7 +171,7 @@ async fn upsert(
         let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO inventory_records (");
         sql.push(COLUMNS).push(") ");
         sql.push_values(rows, |tuple, row| {
-            bind(tuple, row, &update.cluster_id, generation)
+            bind(tuple, row, &update.cluster_id, generation);
         });
         sql.push(ON_CONFLICT);
         sql.build().execute(&mut *connection).await?;
