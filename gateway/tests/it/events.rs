@@ -51,7 +51,7 @@ impl Events {
                         serde_json::from_str(field("data").unwrap()).unwrap(),
                     )
                 });
-                self.text = rest.to_owned();
+                self.text = String::from(rest);
                 match parsed {
                     Some(event) => return Some(event),
                     None => continue,

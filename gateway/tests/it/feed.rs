@@ -217,7 +217,7 @@ pub(crate) fn small() -> Vec<Record> {
     sick.healthy = None;
     sick.capacity.memory_mib = None;
     sick.model = Some("Ascend910B4".to_owned());
-    sick.vendor = "ascend".to_owned();
+    "ascend".clone_into(&mut sick.vendor);
     sick.unknown.insert("healthy".into(), "KTA-HAMI-003".into());
     let mut busy = gpu("n1", "GPU-1");
     busy.used = Used {
