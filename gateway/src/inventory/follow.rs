@@ -93,7 +93,7 @@ async fn follow(app: Arc<App>, cluster: Arc<Cluster>) {
             tokio::select! {
                 () = stopped(&app, &cluster) => Then::Stop,
                 () = better(&cluster, &tunnel) => Then::Next,
-                () = tunnel.closed() => Then::Next,
+                () = tunnel.control_closed() => Then::Next,
             }
         } else {
             let mut synced = false;
@@ -118,7 +118,7 @@ async fn follow(app: Arc<App>, cluster: Arc<Cluster>) {
         tokio::select! {
             () = stopped(&app, &cluster) => break,
             () = better(&cluster, &tunnel) => {}
-            () = tunnel.closed() => {}
+            () = tunnel.control_closed() => {}
             () = sleep(pause) => {}
         }
     }
@@ -142,11 +142,7 @@ fn settle(app: &App, tunnel: &Tunnel, ended: Ended) -> (End, Then) {
         }
         Ended::Lost(reason) => {
             tracing::debug!(tunnel = %tunnel.id, reason, "inventory stream ended");
-            let then = if tunnel.is_closed() {
-                Then::Next
-            } else {
-                Then::Pause
-            };
+            let then = if tunnel.is_open() { Then::Pause } else { Then::Next };
             (End::Lost, then)
         }
         Ended::Violation(violation) => failed(violation.to_string()),
@@ -163,8 +159,8 @@ fn settle(app: &App, tunnel: &Tunnel, ended: Ended) -> (End, Then) {
 fn best(cluster: &Cluster) -> Option<Arc<Tunnel>> {
     let tunnels = &cluster.tunnels;
     tunnels
-        .newest(|tunnel| !tunnel.is_closed() && tunnel.down_since().is_none())
-        .or_else(|| tunnels.newest(|tunnel| !tunnel.is_closed()))
+        .newest(|tunnel| tunnel.is_open() && tunnel.control_down_since().is_none())
+        .or_else(|| tunnels.newest(|tunnel| tunnel.is_open()))
 }
 
 /// Waits until another tunnel is the one to follow.
@@ -193,7 +189,7 @@ async fn stream(app: &Arc<App>, cluster: &Arc<Cluster>, tunnel: &Arc<Tunnel>, sy
     let mut client = tunnel.inventory(intake::MAX_MESSAGE);
     let ended = |status: &tonic::Status| match status.code() {
         Code::Unimplemented => Ended::Unsupported,
-        Code::OutOfRange | Code::Internal if !tunnel.is_closed() => {
+        Code::OutOfRange | Code::Internal if tunnel.is_open() => {
             Ended::Unreadable(status.message().to_owned())
         }
         _ => Ended::Lost(status.to_string()),

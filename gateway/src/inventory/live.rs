@@ -119,7 +119,7 @@ impl Inventory {
         let down = state
             .tunnel
             .as_ref()
-            .and_then(|tunnel| tunnel.down_since())
+            .and_then(|tunnel| tunnel.control_down_since())
             .map(elapsed);
         let kept = state.kept.as_ref();
         let (status, detail) = match (&state.phase, down) {

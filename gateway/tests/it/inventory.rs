@@ -76,7 +76,7 @@ pub(crate) async fn started(
 ) -> (Agent, Connected, Feed, Watch) {
     let agent = enrolled(testbed, name).await;
     let feed = Feed::new();
-    let connected = agent.connect_with(Some(feed.clone())).await;
+    let connected = agent.connect_with(feed.clone()).await;
     let watch = feed.watch().await;
     assert_eq!((watch.asked.epoch.as_str(), watch.asked.revision), ("", 0));
     watch.send(snapshot("e1", 1, records)).await;
@@ -275,7 +275,7 @@ async fn one_stream_at_a_time_goes_on_where_the_last_one_ended() {
     let (agent, connected, feed, first) = started(&testbed, "prod", &small()).await;
     // A second tunnel: the newest is followed, and the one before is not any more.
     let newer_feed = Feed::new();
-    let newer = agent.connect_with(Some(newer_feed.clone())).await;
+    let newer = agent.connect_with(newer_feed.clone()).await;
     let second = newer_feed.watch().await;
     assert_eq!((second.asked.epoch.as_str(), second.asked.revision), ("e1", 1));
     first.given_up().await;
@@ -342,7 +342,7 @@ async fn an_inventory_outlives_its_agent_and_the_gateway_with_its_age() {
     assert_eq!(after["notLive"][0]["status"], "offline");
     assert_eq!(after["items"][0]["asOf"], later["asOf"]);
     let feed = Feed::new();
-    let _connected = agent.connect_with(Some(feed.clone())).await;
+    let _connected = agent.connect_with(feed.clone()).await;
     let watch = feed.watch().await;
     assert_eq!((watch.asked.epoch.as_str(), watch.asked.revision), ("e1", 1));
     until(&testbed, "/clusters/prod/inventory", |answer| {
@@ -383,7 +383,7 @@ async fn an_agent_without_inventory_is_said_to_be_old_and_left_alone() {
     assert_eq!((&status["asOf"], &status["counts"]), (&Value::Null, &Value::Null));
     // After the upgrade of the agent.
     let feed = Feed::new();
-    let _new = agent.connect_with(Some(feed.clone())).await;
+    let _new = agent.connect_with(feed.clone()).await;
     let watch = feed.watch().await;
     watch.send(snapshot("e1", 1, &small())).await;
     live(&testbed, "prod", 1).await;
