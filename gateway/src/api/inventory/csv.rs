@@ -85,36 +85,36 @@ mod tests {
 
     use super::*;
 
-    fn cell(value: Value) -> String {
+    fn cell(value: &Value) -> String {
         let mut line = String::new();
-        push(&mut line, &value);
+        push(&mut line, value);
         line
     }
 
     #[test]
     fn cells_follow_rfc_4180() {
-        assert_eq!(cell(json!("NVIDIA L40S")), "NVIDIA L40S");
-        assert_eq!(cell(json!("a,b")), "\"a,b\"");
-        assert_eq!(cell(json!("say \"hi\"")), "\"say \"\"hi\"\"\"");
-        assert_eq!(cell(json!("two\nlines")), "\"two\nlines\"");
-        assert_eq!(cell(json!(["a", "b"])), "a b");
+        assert_eq!(cell(&json!("NVIDIA L40S")), "NVIDIA L40S");
+        assert_eq!(cell(&json!("a,b")), "\"a,b\"");
+        assert_eq!(cell(&json!("say \"hi\"")), "\"say \"\"hi\"\"\"");
+        assert_eq!(cell(&json!("two\nlines")), "\"two\nlines\"");
+        assert_eq!(cell(&json!(["a", "b"])), "a b");
         assert_eq!(
-            cell(json!({"driverVersion": "KTA-GPU-002"})),
+            cell(&json!({"driverVersion": "KTA-GPU-002"})),
             "driverVersion=KTA-GPU-002"
         );
     }
 
     #[test]
     fn unknown_is_empty_and_not_0() {
-        assert_eq!(cell(Value::Null), "");
-        assert_eq!(cell(json!(0)), "0");
-        assert_eq!(cell(json!(-1)), "-1", "a figure is no formula");
+        assert_eq!(cell(&Value::Null), "");
+        assert_eq!(cell(&json!(0)), "0");
+        assert_eq!(cell(&json!(-1)), "-1", "a figure is no formula");
     }
 
     #[test]
     fn formulas_are_texts() {
         for text in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1"] {
-            assert!(cell(json!(text)).starts_with("\"'"), "{text:?}");
+            assert!(cell(&json!(text)).starts_with("\"'"), "{text:?}");
         }
     }
 

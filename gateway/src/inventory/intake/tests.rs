@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-fn record(kind: InventoryKind, id: &str, value: impl ToString) -> InventoryRecord {
+fn record(kind: InventoryKind, id: &str, value: &impl ToString) -> InventoryRecord {
     InventoryRecord {
         kind: kind.into(),
         id: id.to_owned(),
@@ -16,7 +16,7 @@ fn gpu(id: &str) -> InventoryRecord {
     record(
         InventoryKind::Gpu,
         id,
-        json!({ "id": id, "node": "n1", "vendor": "nvidia" }),
+        &json!({ "id": id, "node": "n1", "vendor": "nvidia" }),
     )
 }
 
@@ -40,7 +40,7 @@ fn take_all(upserts: Vec<InventoryRecord>, removals: Vec<InventoryKey>) -> Taken
 #[test]
 fn a_record_is_kept_in_the_documented_form() {
     let value = "{\n \"id\": \"n1/u1\",\n\t\"node\": \"n1\", \"someday\": {\"new\": 1}, \"capacity\": {\"memoryMib\": 81920}}";
-    let taken = take_all(vec![record(InventoryKind::Gpu, "n1/u1", value)], vec![]);
+    let taken = take_all(vec![record(InventoryKind::Gpu, "n1/u1", &value)], vec![]);
     let row = &taken.rows[0];
     assert!(
         !row.value.contains(['\n', '\t']) && !row.value.contains("someday"),
@@ -58,16 +58,16 @@ fn one_bad_record_hides_no_other() {
     let taken = take_all(
         vec![
             gpu("n1/a"),
-            record(InventoryKind::Gpu, "n1/b", "{"),
+            record(InventoryKind::Gpu, "n1/b", &"{"),
             record(
                 InventoryKind::Gpu,
                 "n1/c",
-                json!({ "id": "n1/c", "used": { "slots": -1 } }),
+                &json!({ "id": "n1/c", "used": { "slots": -1 } }),
             ),
-            record(InventoryKind::Gpu, "n1/d", json!({ "id": "n1/other" })),
-            record(InventoryKind::Node, "n1", json!([])),
-            record(InventoryKind::Gpu, "big", large),
-            record(InventoryKind::Unspecified, "x", "{}"),
+            record(InventoryKind::Gpu, "n1/d", &json!({ "id": "n1/other" })),
+            record(InventoryKind::Node, "n1", &json!([])),
+            record(InventoryKind::Gpu, "big", &large),
+            record(InventoryKind::Unspecified, "x", &"{}"),
             InventoryRecord {
                 kind: 99,
                 ..gpu("n1/e")
@@ -113,7 +113,7 @@ fn a_key_counts_once() {
     let newer = record(
         InventoryKind::Gpu,
         "n1/a",
-        json!({ "id": "n1/a", "model": "new" }),
+        &json!({ "id": "n1/a", "model": "new" }),
     );
     let key = |id: &str, kind: InventoryKind| InventoryKey {
         kind: kind.into(),
