@@ -42,6 +42,8 @@ pub struct DeviceRef {
     pub gpu: String,
     /// The MIG profile, where it is a part of the device.
     pub profile: Option<String>,
+    /// Memory of what the claim names, all of the device or a part, MiB.
+    pub memory_mib: Option<u64>,
 }
 
 /// Reasons of findings about slices.

@@ -3,6 +3,7 @@
 pub(crate) mod dra;
 mod node;
 mod pod;
+mod quantities;
 mod resource_claim;
 mod resource_slice;
 mod selector;

@@ -155,6 +155,16 @@ pub enum CoreUnit {
     None,
 }
 
+impl CoreUnit {
+    /// The number of cores that a registration or an allocation says.
+    pub const fn count(self, written: u32) -> u32 {
+        match self {
+            Self::Bitmask => written.count_ones(),
+            _ => written,
+        }
+    }
+}
+
 /// What a registration or an allocation says as memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
@@ -173,6 +183,12 @@ pub struct Resources {
     pub count: &'static str,
     /// Other names of `count`, that installations are known to use.
     pub count_aliases: &'static [&'static str],
+    /// `count` is a number of slices of one device.
+    pub count_is_slices: bool,
+    /// A container may leave `count` out and get one device for the memory or the cores that it asks for.
+    pub count_optional: bool,
+    /// Memory and cores are those of all devices of a container together.
+    pub per_container: bool,
     /// Memory.
     pub memory: Option<&'static str>,
     /// Unit of `memory`.

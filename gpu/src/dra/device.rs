@@ -93,7 +93,12 @@ pub(super) fn read(
                 pool: pool.to_owned(),
                 device: one.device.name.clone(),
             },
-            DeviceRef { gpu: id, profile },
+            DeviceRef {
+                gpu: id,
+                profile,
+                memory_mib: lookup(&one.device.fields.capacity, driver, "memory")
+                    .and_then(|capacity| quantity::mib(&capacity.value)),
+            },
         );
     }
 }

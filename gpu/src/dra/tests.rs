@@ -101,7 +101,8 @@ fn every_slice_among_the_fixtures() {
         nvidia.devices[&name],
         DeviceRef {
             gpu: mig.id.clone(),
-            profile: Some("1g.5gb".to_owned())
+            profile: Some("1g.5gb".to_owned()),
+            memory_mib: Some(4864),
         }
     );
     assert_eq!(nvidia.devices.len(), 2);

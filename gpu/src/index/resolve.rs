@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     findings::{self, Stale},
-    inventory::{Allocation, AllocationState, ContainerKind, Finding, Gpu, Used},
+    inventory::{Allocation, AllocationState, Finding, Gpu, Used},
+    lifecycle,
 };
 
 /// Longer than this an allocation does not take: HAMi gives up its lock of the node then.
@@ -178,10 +179,10 @@ impl Index {
         let shared = home.is_some_and(|home| vendor.is_some_and(|vendor| home.shared_by.contains(&vendor)));
         verdict.state = match (placed, shared) {
             (false, _) => Some(AllocationState::Pending),
-            (true, true) => Some(AllocationState::Unaccounted),
+            (true, true) => Some(lifecycle::unrecorded(allocation, true)),
             (true, false) if home.is_some() => {
                 verdict.device_plugin = true;
-                Some(AllocationState::Active)
+                Some(lifecycle::unrecorded(allocation, false))
             }
             // The node is not known.
             (true, false) => allocation.state,
@@ -200,24 +201,11 @@ impl Index {
             };
             let resolved = self.resolve(asker, Some(entry), now);
             let held = |allocation: &&Allocation| allocation.held && allocation.node.as_deref() == Some(name);
-            let held: Vec<&Allocation> = resolved.allocations.iter().filter(held).collect();
-            for (gpu, sum) in gpus.iter().zip(&mut sums) {
-                let mut first = Used::default();
-                let mut then = Used::default();
-                let of_this = held.iter().filter(|a| a.gpu.as_ref() == Some(&gpu.id));
-                for allocation in of_this {
-                    let share = Used {
-                        slots: 1,
-                        memory_mib: allocation.memory_mib.unwrap_or(0),
-                        cores: allocation.cores.unwrap_or(0),
-                    };
-                    if allocation.container_kind == Some(ContainerKind::Init) {
-                        first = larger(&first, &share);
-                    } else {
-                        add(&mut then, &share);
-                    }
+            let held = resolved.allocations.iter().filter(held);
+            for (id, share) in lifecycle::counted(held) {
+                if let Some(place) = gpus.iter().position(|gpu| gpu.id == id) {
+                    add(&mut sums[place], &share);
                 }
-                add(sum, &larger(&first, &then));
             }
         }
         sums
@@ -232,14 +220,6 @@ struct Verdict {
     /// Nothing but the node's device plugin knows which device it is.
     device_plugin: bool,
     deadline: Option<i64>,
-}
-
-fn larger(a: &Used, b: &Used) -> Used {
-    Used {
-        slots: a.slots.max(b.slots),
-        memory_mib: a.memory_mib.max(b.memory_mib),
-        cores: a.cores.max(b.cores),
-    }
 }
 
 fn add(sum: &mut Used, share: &Used) {

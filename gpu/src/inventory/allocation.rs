@@ -23,19 +23,20 @@ pub struct Allocation {
     pub container: Option<String>,
     /// What kind of container.
     pub container_kind: Option<ContainerKind>,
-    /// How the container was found.
+    /// How the container was found; `None` if nothing is recorded that had to be matched.
     pub mapping: Option<Mapping>,
     /// The node: the one recorded, or else the one the pod runs on.
     pub node: Option<String>,
     /// [`super::Gpu::id`]; `None` while nothing is allocated or if the device is not recorded.
     pub gpu: Option<String>,
-    /// The device's own identifier as recorded.
+    /// The device's own identifier as recorded. For a MIG device it is that of the card; `facts` tell which one it is.
     pub uuid: Option<String>,
     /// The row of the table of vendors.
     pub vendor: String,
-    /// Memory that is allocated, MiB.
+    /// Memory that is allocated, MiB. `None`, and not unknown, where the vendor counts none.
     pub memory_mib: Option<u64>,
-    /// Cores that are allocated, in the unit of [`super::Capacity::cores`]. 0 is a share without a limit.
+    /// Cores that are allocated, in the unit of [`super::Capacity::cores`]. 0 is a share without a limit. `None`, and not unknown,
+    /// where the vendor counts none.
     pub cores: Option<u32>,
     /// What was asked for.
     pub requested: Requested,
@@ -43,7 +44,7 @@ pub struct Allocation {
     pub profile: Option<String>,
     /// Where it is in its life.
     pub state: Option<AllocationState>,
-    /// Whether it counts against the device.
+    /// Whether it counts against the device, as HAMi's scheduler counts: [`crate::lifecycle::counted`] sums up what a pod holds.
     pub held: bool,
     /// Phase of the pod.
     pub phase: Option<String>,
@@ -121,10 +122,13 @@ pub enum AllocationState {
     Stale,
     /// The pod runs with a device that no record names: it went past HAMi's scheduler.
     Unaccounted,
+    /// The init container has ended. It counts until the pod's other init containers have.
+    Finished,
 }
 
 impl AllocationState {
-    /// Whether an allocation in this state counts against its device, as HAMi's scheduler counts.
+    /// Whether an allocation in this state counts against its device, as HAMi's scheduler counts. `Finished` may count as well:
+    /// [`Allocation::held`] says.
     pub const fn holds(self) -> bool {
         matches!(
             self,

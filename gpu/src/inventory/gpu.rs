@@ -60,7 +60,8 @@ pub struct Capacity {
     pub slots: Option<u32>,
     /// Memory, MiB, as the scheduler counts it.
     pub memory_mib: Option<u64>,
-    /// Cores in the vendor's unit: percent of one card for most (100, or more where scaled), AI cores, compute units.
+    /// Cores in the vendor's unit: percent of one card for most (100, or more where scaled), AI cores, compute units,
+    /// sixteenths, NeuronCores.
     pub cores: Option<u32>,
 }
 

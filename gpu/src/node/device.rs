@@ -246,7 +246,10 @@ fn base(
             memory_mib: device
                 .memory_mib
                 .filter(|&memory| memory > 0 && vendor.memory == Memory::Mib),
-            cores: device.cores.filter(|&cores| cores > 0),
+            cores: device
+                .cores
+                .filter(|&cores| cores > 0)
+                .map(|cores| vendor.cores.count(cores)),
         },
         // -1 is what drivers say where there is but one.
         numa: device.numa.filter(|&numa| numa >= 0),

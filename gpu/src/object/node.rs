@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::quantities::quantities;
 use super::{Condition, ObjectMeta, null_as_default, resource};
 
 /// A node.
@@ -33,9 +34,9 @@ pub struct NodeSpec {
 #[serde(default, rename_all = "camelCase")]
 #[expect(missing_docs, reason = "as in the API")]
 pub struct NodeStatus {
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(deserialize_with = "quantities")]
     pub capacity: BTreeMap<String, String>,
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(deserialize_with = "quantities")]
     pub allocatable: BTreeMap<String, String>,
     #[serde(deserialize_with = "null_as_default")]
     pub conditions: Vec<Condition>,

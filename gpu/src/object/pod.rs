@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::quantities::quantities;
 use super::{ObjectMeta, resource};
 
 /// A pod.
@@ -47,7 +48,9 @@ pub struct Container {
 #[serde(default)]
 #[expect(missing_docs, reason = "as in the API")]
 pub struct Resources {
+    #[serde(deserialize_with = "quantities")]
     pub limits: BTreeMap<String, String>,
+    #[serde(deserialize_with = "quantities")]
     pub requests: BTreeMap<String, String>,
     pub claims: Vec<ContainerClaim>,
 }

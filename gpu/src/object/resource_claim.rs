@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::dra::dra_resource;
+use super::quantities::quantities;
 use super::{NodeSelector, ObjectMeta, null_as_default};
 
 /// A claim.
@@ -84,7 +85,7 @@ pub struct SubRequest {
 #[serde(default)]
 pub struct CapacityRequirements {
     /// Quantities, kept as written.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(deserialize_with = "quantities")]
     pub requests: BTreeMap<String, String>,
 }
 
@@ -131,7 +132,7 @@ pub struct DeviceResult {
     #[serde(rename = "shareID")]
     pub share_id: Option<String>,
     /// Quantities, kept as written.
-    #[serde(deserialize_with = "null_as_default")]
+    #[serde(deserialize_with = "quantities")]
     pub consumed_capacity: BTreeMap<String, String>,
     /// Monitoring: holds nothing of the device.
     #[serde(deserialize_with = "null_as_default")]

@@ -33,6 +33,9 @@ pub(super) const PLAIN: Vendor = Vendor {
 pub(super) const NO_RESOURCES: Resources = Resources {
     count: "",
     count_aliases: &[],
+    count_is_slices: false,
+    count_optional: false,
+    per_container: false,
     memory: None,
     memory_unit: MemoryUnit::Mib(1),
     memory_percent: None,

@@ -106,6 +106,7 @@ pub static VENDORS: &[Vendor] = &[
         },
         config: Some(ConfigKeys::standard("hygon")),
         model_prefix: Some("DCU-"),
+        dra_drivers: &["dra.hygon.com"],
         ..PLAIN
     },
     Vendor {
@@ -202,6 +203,7 @@ pub static VENDORS: &[Vendor] = &[
         )],
         resources: Resources {
             count: "mthreads.com/vgpu",
+            per_container: true,
             memory: Some("mthreads.com/sgpu-memory"),
             memory_unit: MemoryUnit::Mib(512),
             cores: Some("mthreads.com/sgpu-core"),
@@ -286,6 +288,8 @@ pub static VENDORS: &[Vendor] = &[
         }],
         resources: Resources {
             count: "enflame.com/drs-gcu",
+            count_is_slices: true,
+            count_optional: true,
             memory: Some("enflame.com/gcu-memory"),
             memory_unit: MemoryUnit::GibOrMib,
             cores: Some("enflame.com/gcu-core"),
@@ -415,6 +419,7 @@ pub static VENDORS: &[Vendor] = &[
         )],
         resources: Resources {
             count: "aws.amazon.com/neuron",
+            count_optional: true,
             cores: Some("aws.amazon.com/neuroncore"),
             ..NO_RESOURCES
         },

@@ -131,7 +131,7 @@ fn table() -> Vec<Expected> {
                 )
             }],
         ),
-        // 16 devices with 2 of 32 cores each: a mask of two bits. Memory is not counted.
+        // 16 devices with 2 of 32 cores each. Memory is not counted.
         node(
             "aws-neuron",
             implied(
@@ -141,7 +141,7 @@ fn table() -> Vec<Expected> {
                 Slice,
                 2,
                 None,
-                0b11,
+                2,
             ),
         ),
         // 800 cores are 8 cards; 1440 * 256 MiB * 100 / 800 for each.
