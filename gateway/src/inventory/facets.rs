@@ -200,6 +200,7 @@ const fn trouble(state: AllocationState) -> i64 {
         AllocationState::Allocating => 4,
         AllocationState::Terminating => 5,
         AllocationState::Active => 6,
+        AllocationState::Finished => 7,
     }
 }
 
