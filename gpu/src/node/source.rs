@@ -106,19 +106,20 @@ fn annotations<'a>(node: &'a Node, names: &ResourceNames, name: &str, report: &m
                 grammar,
                 value.as_str(),
             ));
-        } else if let Some((vendor, word, grammar)) = configured(names, key) {
-            found.push((vendor, Some(word), key, grammar, value));
         } else if is_registration(key) {
-            report.add(
-                Entry::new(
-                    Code::HAMI_003,
-                    reason::UNKNOWN_VENDOR,
-                    FindingLevel::Info,
-                    report::node(name),
-                    format!("Node {name} has {key}, which is no vendor's that is known: its devices are not shown."),
-                )
-                .evidence(key, value),
-            );
+            match configured(names, key) {
+                Some((vendor, word, grammar)) => found.push((vendor, Some(word), key, grammar, value)),
+                None => report.add(
+                    Entry::new(
+                        Code::HAMI_003,
+                        reason::UNKNOWN_VENDOR,
+                        FindingLevel::Info,
+                        report::node(name),
+                        format!("Node {name} has {key}, which is no vendor's that is known: its devices are not shown."),
+                    )
+                    .evidence(key, value),
+                ),
+            }
         }
     }
     found
