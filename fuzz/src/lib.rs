@@ -8,17 +8,21 @@ pub mod assertion;
 pub mod exposition;
 pub mod link;
 pub mod path;
+pub mod quantity;
+pub mod register;
 pub mod token;
 
 /// A target and its name, which is also its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 8] = [
     ("answer", answer::run),
     ("assertion", assertion::run),
     ("exposition", exposition::run),
     ("link", link::run),
     ("path", path::run),
+    ("quantity", quantity::run),
+    ("register", register::run),
     ("token", token::run),
 ];

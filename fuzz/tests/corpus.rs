@@ -17,7 +17,7 @@ const ROUNDS: u64 = 100_000;
 const MAX_LEN: usize = 6_000;
 
 /// Pieces that these formats care about.
-const DICTIONARY: [&[u8]; 30] = [
+const DICTIONARY: [&[u8]; 42] = [
     b"/",
     b"//",
     b"..",
@@ -48,6 +48,18 @@ const DICTIONARY: [&[u8]; 30] = [
     b"\n",
     b" # ",
     b"\"result\":[",
+    b",",
+    b":",
+    b",true",
+    b"-1",
+    b"99999999999999999999",
+    b"null",
+    b"{}",
+    b"[]",
+    b"\"id\":",
+    b"Ki",
+    b"e30",
+    b".5m",
 ];
 
 /// `SplitMix64`: the same mutations on every machine.
@@ -145,7 +157,7 @@ fn every_target_holds_on_its_corpus_and_on_mutations() {
 fn the_corpus_has_inputs_that_pass() {
     use bytes::Bytes;
     use http::Method;
-    use kantaloupe_gpu::metrics;
+    use kantaloupe_gpu::{metrics, quantity, register, vendor::Grammar};
     use kantaloupe_proto::{assertion, request, token};
     use kantaloupe_tunnel::frame::Frame;
 
@@ -178,5 +190,10 @@ fn the_corpus_has_inputs_that_pass() {
     });
     passes("assertion", &|seed| {
         assertion::Unverified::parse(&text(seed)).is_ok()
+    });
+    passes("quantity", &|seed| quantity::parse(&text(seed)).is_ok());
+    passes("register", &|seed| {
+        let read = register::parse(Grammar::Hami, &text(seed)[1..], "node");
+        read.problems.is_empty() && !read.devices.is_empty()
     });
 }
