@@ -3,26 +3,32 @@
 //! `make fuzz-corpus` runs them on the corpus in this folder and on seeded mutations of it, with stable Rust.
 //! `make fuzz` runs them under libFuzzer, with nightly Rust; what it finds goes into the corpus.
 
+pub mod allocation;
 pub mod answer;
 pub mod assertion;
 pub mod exposition;
 pub mod link;
+pub mod mig;
 pub mod path;
 pub mod quantity;
 pub mod register;
 pub mod token;
+pub mod vendor_json;
 
 /// A target and its name, which is also its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 11] = [
+    ("allocation", allocation::run),
     ("answer", answer::run),
     ("assertion", assertion::run),
     ("exposition", exposition::run),
     ("link", link::run),
+    ("mig", mig::run),
     ("path", path::run),
     ("quantity", quantity::run),
     ("register", register::run),
     ("token", token::run),
+    ("vendor_json", vendor_json::run),
 ];

@@ -17,7 +17,7 @@ const ROUNDS: u64 = 100_000;
 const MAX_LEN: usize = 6_000;
 
 /// Pieces that these formats care about.
-const DICTIONARY: [&[u8]; 42] = [
+const DICTIONARY: [&[u8]; 48] = [
     b"/",
     b"//",
     b"..",
@@ -60,6 +60,12 @@ const DICTIONARY: [&[u8]; 42] = [
     b"Ki",
     b"e30",
     b".5m",
+    b"NVIDIA",
+    b",,0,0:",
+    b"[0-1]",
+    b"[{",
+    b"}]",
+    b"\"UUID\":",
 ];
 
 /// `SplitMix64`: the same mutations on every machine.
@@ -175,6 +181,19 @@ fn the_corpus_has_inputs_that_pass() {
     };
     passes("token", &|seed| {
         token::Token::parse(token::TokenKind::Enrollment, &text(seed)).is_ok()
+    });
+    passes("allocation", &|seed| {
+        let record = text(seed);
+        let record = kantaloupe_gpu::allocation::parse(&record);
+        record.faults.is_empty() && !record.is_empty()
+    });
+    passes("mig", &|seed| {
+        let read = kantaloupe_gpu::allocation::mig::reservations(&text(seed));
+        read.faults.is_empty() && !read.by_share.is_empty()
+    });
+    passes("vendor_json", &|seed| {
+        let (shares, faults) = kantaloupe_gpu::allocation::vendor_json::ascend(&text(seed));
+        faults.is_empty() && !shares.is_empty()
     });
     passes("link", &|seed| Frame::decode(Bytes::from(seed.clone())).is_ok());
     passes("path", &|seed| {
