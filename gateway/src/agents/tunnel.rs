@@ -13,6 +13,7 @@ use kantaloupe_proto::{
 use kantaloupe_tunnel::session::{Client, Grpc, ORIGIN};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 
 use super::data::Data;
 use crate::{
@@ -69,9 +70,10 @@ enum HelloError {
 }
 
 impl Tunnel {
-    /// The agent's inventory; messages of more than `largest` bytes end a call.
+    /// The agent's inventory; messages of more than `largest` bytes, after decompression, end a call.
     pub(crate) fn inventory(&self, largest: usize) -> InventoryServiceClient<Grpc> {
         InventoryServiceClient::with_origin(self.control.0.grpc(), Uri::from_static(ORIGIN))
+            .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(largest)
     }
 

@@ -9,6 +9,9 @@ mod params;
 mod render;
 mod status;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use axum::{Router, routing::get};

@@ -56,8 +56,6 @@ impl Rejection {
 pub(super) enum Violation {
     #[error("the agent names no epoch, or one of more than {MAX_EPOCH} characters")]
     Epoch,
-    #[error("the agent changed its epoch within one stream")]
-    EpochChanged,
     #[error("the agent sent a change where only a snapshot makes sense")]
     NoSnapshot,
     #[error("the agent's revision {0} is larger than any can be")]
@@ -78,15 +76,14 @@ pub(super) struct Taken {
 /// Follows the rules of one stream.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// Epoch of what is kept; empty if nothing is.
-    asked: String,
-    epoch: Option<String>,
+    /// Epoch of what is known; empty if nothing is.
+    epoch: String,
 }
 
 impl Session {
     /// A stream that was asked for with this epoch.
     pub(super) fn new(asked: String) -> Self {
-        Self { asked, epoch: None }
+        Self { epoch: asked }
     }
 
     /// Checks the head of a message; its revision as the store keeps it.
@@ -95,11 +92,12 @@ impl Session {
         if epoch.is_empty() || epoch.len() > MAX_EPOCH || epoch.chars().any(char::is_control) {
             return Err(Violation::Epoch);
         }
-        match &self.epoch {
-            Some(known) if known != epoch => return Err(Violation::EpochChanged),
-            Some(_) => {}
-            None if !update.snapshot && *epoch != self.asked => return Err(Violation::NoSnapshot),
-            None => self.epoch = Some(epoch.clone()),
+        if *epoch != self.epoch {
+            if !update.snapshot {
+                return Err(Violation::NoSnapshot);
+            }
+            // Another process, or the agent began anew.
+            self.epoch.clone_from(epoch);
         }
         i64::try_from(update.revision).map_err(|_| Violation::Revision(update.revision))
     }

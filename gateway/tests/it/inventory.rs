@@ -429,7 +429,7 @@ async fn what_a_hostile_agent_sends_hurts_its_own_cluster_only() {
         "{metrics}"
     );
 
-    // Too large, another epoch in the same stream, a change where nothing is known: the stream ends, and what is there stays.
+    // Too large, a change of what is not known, before and after a snapshot: the stream ends, and what is there stays.
     let large: Vec<_> = (0..40)
         .map(|n| {
             let mut gpu = gpu("n1", &format!("GPU-x{n}"));

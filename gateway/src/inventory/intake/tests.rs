@@ -133,11 +133,13 @@ fn a_key_counts_once() {
 }
 
 #[test]
-fn a_stream_has_one_epoch_and_begins_where_it_was_asked_to() {
+fn an_epoch_begins_with_a_snapshot_or_where_it_was_asked_to() {
     let mut session = Session::new("e1".to_owned());
     assert_eq!(session.check(&head("e1", false)), Ok(1));
     assert_eq!(session.check(&head("e1", true)), Ok(1));
-    assert_eq!(session.check(&head("e2", true)), Err(Violation::EpochChanged));
+    assert_eq!(session.check(&head("e2", false)), Err(Violation::NoSnapshot));
+    assert_eq!(session.check(&head("e2", true)), Ok(1));
+    assert_eq!(session.check(&head("e2", false)), Ok(1));
 
     let mut session = Session::new(String::new());
     assert_eq!(session.check(&head("e1", false)), Err(Violation::NoSnapshot));
