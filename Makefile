@@ -46,7 +46,8 @@ testbed: ## Build and cache the programs of the test clusters
 
 .PHONY: bench
 bench: tools ## Measure; prints a table and writes target/bench/report.json
-	scripts/install.sh bench
+	scripts/install.sh go bench
+	tests/testbed/prepare.sh bench-apiserver
 	cargo build --locked --release -p kantaloupe-gateway -p kantaloupe-agent -p kantaloupe-tests --bins
 	PATH="$$PATH:/usr/sbin" $(CARGO_TARGET_DIR)/release/bench $(ARGS) # nginx is there
 

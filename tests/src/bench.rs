@@ -6,3 +6,4 @@ pub mod link;
 pub mod load;
 pub mod memory;
 pub mod report;
+pub mod server;

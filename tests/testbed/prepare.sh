@@ -2,7 +2,7 @@
 # Everything that the test clusters need, in ${KANTALOUPE_CACHE:-~/.cache/kantaloupe}/testbed: programs in bin/, images in images/.
 #   prepare.sh            installs Debian packages and builds what is missing (cold about 10 minutes on 2 cores); under a second when all is there
 #   prepare.sh helm ...   only the named ones: kubernetes kubectl kubectl-1.32 kubectl-1.20 etcd helm coredns sample-apiserver pause busybox,
-#                         and image-tools, faketime (Debian packages alone)
+#                         bench-apiserver (what benchmarks measure against), and image-tools, faketime (Debian packages alone)
 # Needs Go, network, and root if a Debian package is missing. Two callers at once build once.
 set -euo pipefail
 
@@ -12,6 +12,7 @@ etcd_version=3.6.16
 helm_version=3.22.0
 coredns_version=1.15.0
 
+here=$(dirname "$(realpath "$0")")
 testbed=${KANTALOUPE_CACHE:-$HOME/.cache/kantaloupe}/testbed
 bin=$testbed/bin images=$testbed/images
 mkdir -p "$bin" "$images"
@@ -194,10 +195,17 @@ busybox() { # sh, tar and all the rest of busybox, as user 65532: passes the res
   archive busybox "$work/busybox"; done_with busybox 1
 }
 
+bench-apiserver() { # what stands for an API server in the benchmarks; its version is its source
+  local version; version=$(cat "$here/../apiserver/"* | sha256sum | cut -d' ' -f1)
+  have bench-apiserver "$version" && return
+  cp -r "$here/../apiserver" "$work/apiserver"; cd "$work/apiserver"
+  compile "$bin/bench-apiserver" .; done_with bench-apiserver "$version"
+}
+
 image-tools() { :; }
 faketime() { :; } # moves the clock of one process
 
-all=(kubectl kubernetes etcd helm coredns kubectl-1.20 kubectl-1.32 sample-apiserver pause busybox image-tools faketime)
+all=(kubectl kubernetes etcd helm coredns kubectl-1.20 kubectl-1.32 sample-apiserver pause busybox image-tools faketime bench-apiserver)
 wanted=("$@"); [ ${#wanted[@]} -gt 0 ] || wanted=("${all[@]}")
 for name in "${wanted[@]}"; do
   [[ " ${all[*]} " == *" $name "* ]] || { say "unknown program $name; known: ${all[*]}"; exit 64; }

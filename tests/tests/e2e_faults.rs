@@ -17,7 +17,7 @@ use kantaloupe_tests::{
     e2e::{Steps, build, eventually},
     processes::{Agent, Gateway, Process, binary, clock_off, free_port},
     tunnel::Tls,
-    upstream::Upstream,
+    upstream::{self, Upstream},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -111,7 +111,7 @@ impl Test {
         // Each has a Secret of its own.
         let upstream = Upstream::start(&self.tls).await?;
         let kubeconfig = dir.join("kubeconfig");
-        upstream.kubeconfig(&kubeconfig, &self.tls)?;
+        upstream::kubeconfig(upstream.addr, &kubeconfig, &self.tls)?;
         let (ca, file, health) = (dir.join("ca.crt"), dir.join("token"), free_port()?);
         std::fs::write(&ca, &self.gateway.tls.cert_pem)?;
         std::fs::write(&file, token)?;
@@ -242,7 +242,7 @@ impl Test {
     async fn agent_config(&self) -> anyhow::Result<()> {
         let dir = self.room("config")?;
         let kubeconfig = dir.join("kubeconfig");
-        self.upstream.kubeconfig(&kubeconfig, &self.tls)?;
+        upstream::kubeconfig(self.upstream.addr, &kubeconfig, &self.tls)?;
         let broken = dir.join("broken.yaml");
         std::fs::write(&broken, "controlPlane: {url: http://gateway\nmore: [")?;
         let mistaken = dir.join("mistaken.yaml");
@@ -324,7 +324,7 @@ impl Test {
         let dir = self.room("no-api-server")?;
         let kubeconfig = dir.join("kubeconfig");
         let gone = Upstream::start(&self.tls).await?;
-        gone.kubeconfig(&kubeconfig, &self.tls)?;
+        upstream::kubeconfig(gone.addr, &kubeconfig, &self.tls)?;
         drop(gone);
         let token = self.gateway.create_cluster("lonely").await?.1;
         let agent = Agent::start(&dir, &self.url(), &kubeconfig, &token, &self.tls)?;

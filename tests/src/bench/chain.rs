@@ -1,4 +1,5 @@
-//! The whole way: client, gateway process, agent process, server; beside the direct way and a plain HTTPS proxy.
+//! The whole way: client, gateway process, agent process, server process; beside the direct way and a plain HTTPS
+//! proxy to the same server.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -9,12 +10,13 @@ use super::{
     cpu,
     load::{Target, percentile},
     report::{Figure, Report},
+    server::{self, Server},
 };
 use crate::{
     processes::{Agent, Gateway, Process, free_port},
     relay::{Line, Relay},
     tunnel::Tls,
-    upstream::Upstream,
+    upstream::{self, Upstream},
 };
 
 /// Bytes of one bulk measurement.
@@ -29,7 +31,7 @@ pub struct Chain {
     pub agent: Agent,
     pub direct: Target,
     pub tunnel: Target,
-    _upstream: Upstream,
+    _server: Server,
     _relay: Option<Relay>,
 }
 
@@ -37,9 +39,9 @@ impl Chain {
     /// With `line`, the connection between agent and gateway is slow and far.
     pub async fn start(dir: &Path, line: Option<Line>) -> anyhow::Result<Self> {
         let tls = Tls::new();
-        let upstream = Upstream::start(&tls).await?;
+        let server = Server::start(dir, &tls).await?;
         let kubeconfig = dir.join("kubeconfig");
-        upstream.kubeconfig(&kubeconfig, &tls)?;
+        upstream::kubeconfig(server.addr, &kubeconfig, &tls)?;
         let gateway = Gateway::start(dir, &tls).await?;
         let relay = match line {
             Some(line) => Some(Relay::start(gateway.addr, Some(line)).await?),
@@ -58,26 +60,19 @@ impl Chain {
             .wait_state(&id, "connected", Duration::from_secs(30))
             .await
             .with_context(|| agent.process.said())?;
-        let authorization = format!("Bearer {}", gateway.token);
-        let direct = Target {
-            addr: upstream.addr,
-            tls: tls.clone(),
-            prefix: String::new(),
-            authorization: authorization.clone(),
-        };
-        let prefix = format!("/clusters/{id}/kubernetes");
+        let direct = Target::direct(server.addr, &tls);
         let tunnel = Target {
             addr: gateway.addr,
             tls,
-            prefix,
-            authorization,
+            prefix: format!("/clusters/{id}/kubernetes"),
+            authorization: format!("Bearer {}", gateway.token),
         };
         Ok(Self {
             gateway,
             agent,
             direct,
             tunnel,
-            _upstream: upstream,
+            _server: server,
             _relay: relay,
         })
     }
@@ -116,20 +111,13 @@ http {{
     command.arg("-c").arg(&file).arg("-p").arg(dir);
     let process = Process::start(&mut command, dir.join("nginx.out"))
         .context("nginx is not installed: scripts/install.sh bench")?;
-    let target = Target {
-        addr,
-        tls: tls.clone(),
-        prefix: String::new(),
-        authorization: "Bearer x".into(),
-    };
-    for _ in 0..100 {
-        if target.connect().await.is_ok() {
-            return Ok((process, target));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    anyhow::bail!("nginx does not answer: {}", process.said())
+    let target = Target::direct(addr, tls);
+    server::wait(&target, &process).await?;
+    Ok((process, target))
 }
+
+/// One kind of bulk measurement.
+type Kind = fn(&Column) -> &Vec<f64>;
 
 #[derive(Default)]
 struct Column {
@@ -146,6 +134,10 @@ impl Column {
         let times = target.small(SMALL).await?;
         self.p50.push(percentile(&times, 0.5));
         self.p99.push(percentile(&times, 0.99));
+        self.bulk(target).await
+    }
+
+    async fn bulk(&mut self, target: &Target) -> anyhow::Result<()> {
         self.down1.push(target.down(1, BULK).await?);
         self.up1.push(target.up(1, BULK).await?);
         self.down8.push(target.down(8, BULK).await?);
@@ -158,19 +150,30 @@ impl Column {
 pub async fn loopback(report: &mut Report, runs: usize) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let chain = Chain::start(dir.path(), None).await?;
-    let (mut nginx, proxy) = nginx(dir.path(), chain.direct.addr, &chain.direct.tls).await?;
-    let measured = compare(report, runs, &chain, &proxy).await;
+    let tls = &chain.direct.tls;
+    let (mut nginx, proxy) = nginx(dir.path(), chain.direct.addr, tls).await?;
+    let constant = Upstream::start(tls).await?;
+    let constant = (Target::direct(constant.addr, tls), constant);
+    let measured = compare(report, runs, &chain, &proxy, &constant.0).await;
     nginx.terminate().await?; // its workers outlive a killed master
     measured
 }
 
-async fn compare(report: &mut Report, runs: usize, chain: &Chain, proxy: &Target) -> anyhow::Result<()> {
-    let (mut direct, mut plain, mut tunnel) = (Column::default(), Column::default(), Column::default());
+/// `constant` is a server that sends from constant memory in this process, and says what client and machine can take.
+async fn compare(
+    report: &mut Report,
+    runs: usize,
+    chain: &Chain,
+    proxy: &Target,
+    constant: &Target,
+) -> anyhow::Result<()> {
+    let [mut direct, mut plain, mut tunnel, mut limit] = std::array::from_fn(|_| Column::default());
     let (mut cpu, mut under) = (vec![], vec![]);
     for _ in 0..runs {
         direct.measure(&chain.direct).await?;
         plain.measure(proxy).await?;
         tunnel.measure(&chain.tunnel).await?;
+        limit.bulk(constant).await?;
         let before = chain.cpu()?;
         chain.tunnel.down(8, BULK).await?;
         #[allow(clippy::cast_precision_loss)]
@@ -203,14 +206,17 @@ async fn compare(report: &mut Report, runs: usize, chain: &Chain, proxy: &Target
         "ms",
         &added(&plain.p99, &direct.p99),
     ));
-    for (name, ours, theirs, base) in [
-        ("stream1_down", &tunnel.down1, &plain.down1, &direct.down1),
-        ("stream1_up", &tunnel.up1, &plain.up1, &direct.up1),
-        ("stream8_down", &tunnel.down8, &plain.down8, &direct.down8),
-        ("stream8_up", &tunnel.up8, &plain.up8, &direct.up8),
-    ] {
+    let kinds: [(&str, Kind); 4] = [
+        ("stream1_down", |c| &c.down1),
+        ("stream1_up", |c| &c.up1),
+        ("stream8_down", |c| &c.down8),
+        ("stream8_up", |c| &c.up8),
+    ];
+    for (name, kind) in kinds {
+        let [ours, theirs, base, limit] = [&tunnel, &plain, &direct, &limit].map(kind);
         report.push(Figure::new(&format!("{name}_rate"), "MB/s", ours).against(base));
         report.push(Figure::new(&format!("proxy_{name}_rate"), "MB/s", theirs).against(base));
+        report.push(Figure::new(&format!("constant_{name}_rate"), "MB/s", limit));
         let ratios: Vec<f64> = ours.iter().zip(base).map(|(a, b)| a / b).collect();
         let mut figure = Figure::new(name, "ratio", &ratios);
         figure.ratio = Some(figure.value);
@@ -222,7 +228,7 @@ async fn compare(report: &mut Report, runs: usize, chain: &Chain, proxy: &Target
 }
 
 /// Bulk for a while, for a profiler: prints the processes to look at.
-pub async fn profile(up: bool) -> anyhow::Result<()> {
+pub async fn profile(up: bool, streams: u64) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let chain = Chain::start(dir.path(), None).await?;
     println!(
@@ -233,13 +239,30 @@ pub async fn profile(up: bool) -> anyhow::Result<()> {
     for _ in 0..10 {
         let before = chain.cpu()?;
         let rate = if up {
-            chain.tunnel.up(8, BULK).await?
+            chain.tunnel.up(streams, BULK).await?
         } else {
-            chain.tunnel.down(8, BULK).await?
+            chain.tunnel.down(streams, BULK).await?
         };
         #[allow(clippy::cast_precision_loss)]
         let cpu = (chain.cpu()? - before) / BULK as f64 * 1e9;
         println!("{rate:.0} MB/s, {cpu:.2} CPU s/GB");
+    }
+    Ok(())
+}
+
+/// Small requests for a while, for a profiler: prints the processes to look at.
+pub async fn profile_small() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let chain = Chain::start(dir.path(), None).await?;
+    println!(
+        "gateway {} agent {}",
+        chain.gateway.process.pid(),
+        chain.agent.process.pid()
+    );
+    for _ in 0..10 {
+        let direct = percentile(&chain.direct.small(SMALL).await?, 0.5);
+        let tunnel = percentile(&chain.tunnel.small(SMALL).await?, 0.5);
+        println!("{direct:.3} ms direct, {tunnel:.3} ms");
     }
     Ok(())
 }

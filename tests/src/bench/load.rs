@@ -33,6 +33,16 @@ pub struct Connection {
 }
 
 impl Target {
+    /// A server itself.
+    pub fn direct(addr: SocketAddr, tls: &Tls) -> Self {
+        Self {
+            addr,
+            tls: tls.clone(),
+            prefix: String::new(),
+            authorization: "Bearer x".into(),
+        }
+    }
+
     pub async fn connect(&self) -> anyhow::Result<Connection> {
         let tcp = TcpStream::connect(self.addr).await?;
         tcp.set_nodelay(true)?;

@@ -10,6 +10,10 @@ use kantaloupe_tests::bench::{chain, link, memory, report};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+fn profile(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Runtime::new()?.block_on(run)
+}
+
 fn main() -> anyhow::Result<()> {
     let mut runs = 5;
     let mut only = vec![];
@@ -18,8 +22,11 @@ fn main() -> anyhow::Result<()> {
         match arg.as_str() {
             "profile-link" => return link::profile(true),
             "profile-bare" => return link::profile(false),
-            "profile-down" => return tokio::runtime::Runtime::new()?.block_on(chain::profile(false)),
-            "profile-up" => return tokio::runtime::Runtime::new()?.block_on(chain::profile(true)),
+            "profile-down" => return profile(chain::profile(false, 8)),
+            "profile-up" => return profile(chain::profile(true, 8)),
+            "profile-down1" => return profile(chain::profile(false, 1)),
+            "profile-up1" => return profile(chain::profile(true, 1)),
+            "profile-small" => return profile(chain::profile_small()),
             "--runs" => runs = args.next().unwrap_or_default().parse()?,
             _ => only.push(arg),
         }

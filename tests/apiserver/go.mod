@@ -1,0 +1,3 @@
+module kantaloupe/tests/apiserver
+
+go 1.24
