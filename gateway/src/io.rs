@@ -9,7 +9,7 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use kantaloupe_tunnel::carrier::{readahead::ReadAhead, socket};
+use kantaloupe_tunnel::carrier::{blocks::Blocks, readahead::ReadAhead, socket};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -17,7 +17,7 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 /// A connection as accepted.
-pub(crate) type ServerIo = TlsStream<ReadAhead<TcpStream>>;
+pub(crate) type ServerIo = Blocks<TlsStream<ReadAhead<TcpStream>>>;
 
 /// A connection after an upgrade, without hyper's `dyn` layer, with what hyper had read beyond the request in front.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl UpgradedIo {
 
     /// Sets what a carrier wants of its connection.
     pub(crate) fn tune(&self) -> io::Result<()> {
-        socket::tune(self.io.get_ref().0.get_ref())
+        socket::tune(self.io.get_ref().get_ref().0.get_ref())
     }
 }
 

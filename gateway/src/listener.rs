@@ -19,7 +19,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use kantaloupe_tunnel::carrier::readahead::ReadAhead;
+use kantaloupe_tunnel::carrier::{blocks::Blocks, readahead::ReadAhead};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -151,7 +151,9 @@ async fn connection(routes: Arc<Routes>, tls: TlsAcceptor, tcp: TcpStream, peer:
         peer,
         streams: Arc::default(),
     };
-    if io.get_ref().1.alpn_protocol() == Some(b"h2") {
+    let http2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
+    let io = Blocks::new(io);
+    if http2 {
         serve_http2(routes, io, origin).await;
     } else {
         serve_http1(routes, io, origin).await;

@@ -32,7 +32,14 @@ fn serve(args: ServeArgs) -> ExitCode {
     config.log();
     // Fails only if a provider is installed already, which then is the same one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // Half of the cores, since the kernel's part of moving bytes needs as much as ours, and since a byte that passes from
+    // core to core inside the gateway costs more. tokio reads the variable by itself.
+    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        runtime.worker_threads(cores.div_ceil(2));
+    }
+    match runtime.enable_all().build() {
         Ok(runtime) => runtime.block_on(run(config)),
         Err(error) => cli::fail(&format!("The runtime did not start: {error}")),
     }

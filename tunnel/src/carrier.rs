@@ -3,6 +3,7 @@
 //! A carrier keeps message boundaries, so that one link frame is one message without another copy. Its peer is
 //! already authenticated when the link gets it.
 
+pub mod blocks;
 pub mod readahead;
 pub mod socket;
 pub mod websocket;

@@ -12,8 +12,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 /// Bytes before the payload.
 pub const HEADER: usize = 12;
-/// Largest payload of one DATA frame: two HTTP/2 frames of 32 KiB with their 9-byte headers. With the header it stays
-/// below glibc's 128 KiB mmap threshold, so that buffers are reused instead of being mapped and cleared each time.
+/// Largest payload of one DATA frame: an HTTP/2 frame of 64 KiB with its 9-byte header, and a small one beside it. With
+/// the header it stays below glibc's 128 KiB mmap threshold, so that buffers are reused instead of being mapped and
+/// cleared each time.
 pub const MAX_PAYLOAD: usize = 2 * (32 * 1024 + 9);
 /// Largest message a carrier has to accept.
 pub const MAX_FRAME: usize = HEADER + MAX_PAYLOAD;

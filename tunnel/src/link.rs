@@ -46,7 +46,7 @@ use self::{
     types::{AttachError, Event},
 };
 use crate::{
-    carrier::BoxCarrier,
+    carrier::{BoxCarrier, blocks::append},
     frame::{Frame, MAX_FRAME},
 };
 
@@ -416,7 +416,7 @@ impl AsyncRead for Link {
         let now = me.begin();
         loop {
             if me.core.readable() {
-                me.core.read(buf.remaining(), now, |bytes| buf.put_slice(bytes));
+                me.core.read(buf.remaining(), now, |bytes| append(buf, bytes));
                 if me.core.ack_wanted() {
                     me.drive_write(now, true);
                 }

@@ -83,7 +83,8 @@ impl Kind {
                 // One stream reaches 100 Mbit/s at 40 ms; 40 stalled ones hold 40 MiB, and 64 fit.
                 stream_window: 1 << 20,
                 connection_window: 64 << 20,
-                frame: 32 << 10,
+                // As much as one read of the agent's gives, and one message of the link takes.
+                frame: 64 << 10,
                 send_buffer: 64 << 10,
                 streams: 4096,
             },

@@ -19,7 +19,10 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use kantaloupe_tunnel::{carrier::readahead::ReadAhead, session::Body};
+use kantaloupe_tunnel::{
+    carrier::{blocks::Blocks, readahead::ReadAhead},
+    session::Body,
+};
 use kube::client::ConfigExt;
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
@@ -72,7 +75,8 @@ impl Upstream {
         tcp.set_keepalive(Some(TCP_KEEPALIVE));
         let connector = config
             .rustls_https_connector_with_connector(tcp.map_response(read_ahead))
-            .map_err(UpstreamError::Tls)?;
+            .map_err(UpstreamError::Tls)?
+            .map_response(|tls| TokioIo::new(Blocks::new(TokioIo::new(tls))));
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)

@@ -11,8 +11,11 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-/// Read at once while there is much to read: four TLS records.
-const CAPACITY: usize = 64 << 10;
+use super::blocks::append;
+
+/// Read at once while there is much to read: two TLS records. Four fewer system calls per megabyte are not worth the
+/// cache that twice as much would fill: 64 KiB took 5 to 10 % more CPU.
+const CAPACITY: usize = 32 << 10;
 
 /// A connection whose reads are larger than those that its user asks for.
 ///
@@ -64,7 +67,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
             }
         }
         let n = me.buffer.len().min(buf.remaining());
-        buf.put_slice(&me.buffer[..n]);
+        append(buf, &me.buffer[..n]);
         me.buffer.advance(n);
         Poll::Ready(Ok(()))
     }

@@ -16,7 +16,10 @@ use super::{
     flight::Flight,
     types::{AttachError, Config, Dead, Event, Stats},
 };
-use crate::frame::{Frame, HEADER, MAX_PAYLOAD, data_header};
+use crate::{
+    carrier::blocks::append,
+    frame::{Frame, HEADER, MAX_PAYLOAD, data_header},
+};
 
 /// Bytes accepted from the writer but not yet handed to a carrier that takes them at once. Small, so that scheduling
 /// between streams stays in HTTP/2 and does not turn into a queue here. A blocked carrier lowers it.
@@ -186,7 +189,7 @@ impl Core {
                 let space =
                     (self.open.capacity() - self.open.len()).min(HEADER + MAX_PAYLOAD - self.open.len());
                 let (now, later) = buf.split_at(buf.len().min(space));
-                self.open.extend_from_slice(now);
+                append(&mut self.open, now);
                 self.end += now.len() as u64;
                 buf = later;
             }

@@ -24,7 +24,13 @@ use tokio_tungstenite::tungstenite::protocol::{
 };
 use tokio_util::io::poll_read_buf;
 
-use crate::{carrier::Carrier, frame::MAX_FRAME};
+use crate::{
+    carrier::{
+        Carrier,
+        blocks::{BLOCK, BLOCKS, cut},
+    },
+    frame::MAX_FRAME,
+};
 
 /// Longest header: two bytes, 64-bit length, mask.
 const MAX_HEADER: usize = 14;
@@ -36,14 +42,10 @@ const BODY_READ: usize = 16 << 10;
 /// Queued bytes above which no further message is taken. What is queued here cannot be overtaken; the link bounds the
 /// size of messages on a slow line.
 const QUEUE: usize = 32 << 10;
-/// Slices per write: header and payload of two messages.
-const SLICES: usize = 4;
 /// RFC 6455 5.5: longest payload of a control frame.
 const MAX_CONTROL: u64 = 125;
 /// Pings may be answered while the peer does not read; so many answers are kept and no more.
 const MAX_PONGS: usize = 4;
-/// Copied and masked at once, so that the second step finds the bytes in the first-level cache. A multiple of 4.
-const MASK_BLOCK: usize = 4096;
 
 pub(super) struct Messages<S> {
     io: S,
@@ -107,7 +109,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
             self.push(payload);
             return Ok(());
         };
-        for block in payload.chunks(MASK_BLOCK) {
+        // In blocks, so that the second step finds the bytes in the first-level cache. Their size is a multiple of 4.
+        for block in payload.chunks(BLOCK) {
             let start = wire.len();
             wire.extend_from_slice(block);
             mask(&mut wire[start..], key);
@@ -126,11 +129,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Messages<S> {
     /// Writes until the queue is empty.
     fn poll_write_queue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.queue.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            for (slice, bytes) in slices.iter_mut().zip(&self.queue) {
-                *slice = IoSlice::new(bytes);
-            }
-            let mut n = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &slices))?;
+            let mut blocks = [IoSlice::new(&[]); BLOCKS];
+            let n = cut(self.queue.iter().map(|bytes| &bytes[..]), &mut blocks);
+            let mut n = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &blocks[..n]))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
