@@ -37,6 +37,7 @@ use crate::{
     fault::{self, Failure},
     health::{Health, Readiness},
     identity::{Identity, KeyStore, bounded},
+    inventory::Inventory,
     metrics::Metrics,
     proxy::upstream::Upstream,
     service::Facts,
@@ -119,6 +120,7 @@ pub(crate) struct Context {
     pub(crate) upstream: Upstream,
     pub(crate) facts: Arc<Facts>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) inventory: Inventory,
 }
 
 /// Reads the UID of the `kube-system` namespace: the identity of the cluster.

@@ -17,6 +17,7 @@ mod enroll;
 mod fault;
 mod health;
 mod identity;
+mod inventory;
 pub mod logging;
 mod metrics;
 mod proxy;

@@ -2,7 +2,7 @@
 
 use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
 
-use crate::{connect::TunnelMetrics, proxy::ProxyMetrics};
+use crate::{connect::TunnelMetrics, inventory::InventoryMetrics, proxy::ProxyMetrics};
 
 /// Content type of [`Metrics::encode`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -13,6 +13,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) tunnel: TunnelMetrics,
     pub(crate) proxy: ProxyMetrics,
+    pub(crate) inventory: InventoryMetrics,
 }
 
 impl Metrics {
@@ -25,10 +26,12 @@ impl Metrics {
         );
         let tunnel = TunnelMetrics::register(&mut registry);
         let proxy = ProxyMetrics::register(&mut registry);
+        let inventory = InventoryMetrics::register(&mut registry);
         Self {
             registry,
             tunnel,
             proxy,
+            inventory,
         }
     }
 

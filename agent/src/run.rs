@@ -18,6 +18,7 @@ use crate::{
     fault::{self, Failure},
     health::{self, Health, Readiness},
     identity::KeyStore,
+    inventory::Inventory,
     metrics::Metrics,
     proxy::upstream::Upstream,
     service::Facts,
@@ -136,6 +137,8 @@ async fn connect(parts: Parts, shutdown: CancellationToken) -> Result<(), Failur
         uid = read_cluster_uid(&client, &health) => uid,
     };
     info!(cluster_uid = uid, "the cluster's identity");
+    let inventory = Inventory::new(client.clone(), metrics.inventory.clone());
+    let _watches = AbortOnDropHandle::new(tokio::spawn(inventory.clone().run().in_current_span()));
     let facts = Arc::new(Facts {
         cluster_uid: uid,
         kubernetes_version: Mutex::default(),
@@ -149,6 +152,7 @@ async fn connect(parts: Parts, shutdown: CancellationToken) -> Result<(), Failur
         upstream,
         facts,
         metrics,
+        inventory,
     });
     Connector::new(context, store, client, health).run(shutdown).await
 }

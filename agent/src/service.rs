@@ -1,4 +1,4 @@
-//! `AgentService` on the control session: what the gateway asks of the agent itself.
+//! The control session: `AgentService`, what the gateway asks of the agent itself, and `InventoryService`.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, service::Routes};
 use tower::ServiceExt;
 use tracing::{info, warn};
+
+use crate::inventory::{self, Inventory};
 
 /// Requests of this service are a few short fields.
 const MAX_MESSAGE: usize = 64 * 1024;
@@ -139,10 +141,11 @@ impl AgentService for Service {
 pub(crate) struct Control(Routes);
 
 impl Control {
-    pub(crate) fn new(facts: Arc<Facts>, signals: Signals) -> Self {
+    pub(crate) fn new(facts: Arc<Facts>, signals: Signals, inventory: Inventory) -> Self {
         let server =
             AgentServiceServer::new(Service { facts, signals }).max_decoding_message_size(MAX_MESSAGE);
-        Self(Routes::new(server).prepare())
+        let routes = Routes::new(server).add_service(inventory::server(inventory));
+        Self(routes.prepare())
     }
 
     /// Answers one request of the gateway.

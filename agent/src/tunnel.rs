@@ -211,7 +211,7 @@ async fn serve(
     signals: Signals,
     drain: CancellationToken,
 ) -> Ended {
-    let service = Control::new(Arc::clone(&context.facts), signals);
+    let service = Control::new(Arc::clone(&context.facts), signals, context.inventory.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let service = service.clone();
         async move { service.handle(request).await }

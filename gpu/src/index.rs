@@ -49,7 +49,7 @@ use self::{
 use crate::{
     inventory::{Allocation, Component, ContainerUsage, Finding, FindingLevel, Gpu, GpuUsage, Kind, Source},
     node::NodeFacts,
-    object::{ObjectMeta, OwnerReference},
+    object::{ObjectMeta, OwnerReference, Pod},
 };
 
 /// Removals that are remembered. A gateway that was away for longer than it takes to remove so many records gets a snapshot.
@@ -116,9 +116,9 @@ impl Watched {
     }
 }
 
-/// What a pod's object, and its claims if it has any, tell.
+/// A pod, and what it and its claims, if it has any, tell.
 #[derive(Debug, Clone, Default)]
-pub struct PodFacts {
+pub struct PodSeen {
     /// `metadata.uid`, or what stands for it.
     pub uid: String,
     /// `metadata.namespace`.
@@ -137,6 +137,23 @@ pub struct PodFacts {
     pub findings: Vec<Finding>,
 }
 
+impl PodSeen {
+    /// Of a pod, without what it holds.
+    pub fn of(pod: &Pod) -> Self {
+        let meta = &pod.metadata;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        Self {
+            uid: text(&meta.uid),
+            namespace: text(&meta.namespace),
+            name: text(&meta.name),
+            node: pod.spec.node_name.clone(),
+            phase: pod.status.phase.clone(),
+            controller: owners::controller(meta).cloned(),
+            ..Self::default()
+        }
+    }
+}
+
 /// One step of what is known.
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -145,7 +162,7 @@ pub enum Change {
     /// A node went, by name.
     NodeGone(String),
     /// A pod was seen.
-    Pod(Box<PodFacts>),
+    Pod(Box<PodSeen>),
     /// A pod went, by UID.
     PodGone(String),
     /// A ReplicaSet, Deployment, StatefulSet or Job was seen.
@@ -172,7 +189,7 @@ pub enum Change {
         /// Of containers.
         containers: Vec<ContainerUsage>,
     },
-    /// The API server's version, and whose distribution it is.
+    /// The API server's version, and whose distribution it is. What is `None` stays as it was.
     Platform {
         /// `gitVersion`.
         version: Option<String>,

@@ -1,7 +1,9 @@
 //! Kubernetes objects, as much of them as is read here: the rest is skipped while parsing, and so never kept.
 
 pub(crate) mod dra;
+mod meta;
 mod node;
+mod owner;
 mod pod;
 mod quantities;
 mod resource_claim;
@@ -11,7 +13,9 @@ mod selector;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 pub use dra::{DeviceClass, DeviceClassSpec, DraVersion};
+pub(crate) use meta::light_meta;
 pub use node::{Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus};
+pub use owner::{Deployment, Job, ReplicaSet, StatefulSet};
 pub use pod::{
     Condition, Container, ContainerClaim, ContainerState, ContainerStatus, ExtendedResourceClaimStatus, Pod,
     PodResourceClaim, PodResourceClaimStatus, PodSpec, PodStatus, RequestMapping, Resources,

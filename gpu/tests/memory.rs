@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use kantaloupe_gpu::{
-    index::{Change, Cursor, Index, PodFacts, Watched},
+    index::{Change, Cursor, Index, PodSeen, Watched},
     inventory::{
         Allocation, AllocationState, Capacity, ContainerKind, Gpu, GpuSource, Mode, Node, NodeRuntime,
         Requested,
@@ -88,7 +88,7 @@ fn node(n: u32) -> NodeFacts {
     }
 }
 
-fn pod(n: u32) -> PodFacts {
+fn pod(n: u32) -> PodSeen {
     let on = n % 5000;
     let node = format!("gpu-node-{on:05}.cluster.example.com");
     let (pod_uid, name) = (uuid(3, n), format!("train-{n}-5d9c8"));
@@ -118,7 +118,7 @@ fn pod(n: u32) -> PodFacts {
         source: Some("hami".to_owned()),
         ..Allocation::default()
     };
-    PodFacts {
+    PodSeen {
         namespace: format!("team-{}", n % 50),
         node: Some(node),
         phase: Some("Running".to_owned()),
@@ -133,7 +133,7 @@ fn pod(n: u32) -> PodFacts {
         allocations: holds.then_some(allocation).into_iter().collect(),
         uid: pod_uid,
         name,
-        ..PodFacts::default()
+        ..PodSeen::default()
     }
 }
 

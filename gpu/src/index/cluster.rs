@@ -151,8 +151,9 @@ impl Index {
     }
 
     pub(super) fn put_platform(&mut self, version: Option<String>, distribution: Option<String>) {
-        self.cluster.version = version;
-        self.cluster.distribution = distribution;
+        let cluster = &mut self.cluster;
+        cluster.version = version.or(cluster.version.take());
+        cluster.distribution = distribution.or(cluster.distribution.take());
         self.dirty.cluster = true;
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{
-    Id, Index, PodFacts, Watched,
+    Id, Index, PodSeen, Watched,
     owners::Controller,
     pack::Packed,
     strings::{Live, Sym},
@@ -83,7 +83,7 @@ impl Asker {
 }
 
 impl Index {
-    pub(super) fn put_pod(&mut self, facts: &PodFacts) {
+    pub(super) fn put_pod(&mut self, facts: &PodSeen) {
         let id = Id::of(&facts.uid);
         let node = facts.node.as_deref().filter(|node| !node.is_empty());
         let node = node.map(|node| self.strings.intern(node));
@@ -147,7 +147,7 @@ impl Index {
         self.dirty.cluster = true;
     }
 
-    fn put_asker(&mut self, slot: u32, node: Option<Sym>, phase: Phase, facts: &PodFacts) -> u32 {
+    fn put_asker(&mut self, slot: u32, node: Option<Sym>, phase: Phase, facts: &PodSeen) -> u32 {
         let recorded = facts
             .allocations
             .iter()

@@ -45,7 +45,7 @@ pub(super) fn node(name: &str, uuids: &[&str]) -> NodeFacts {
 }
 
 /// A running pod with these devices and memory of each.
-pub(super) fn pod(name: &str, node: &str, held: &[(&str, u64)]) -> PodFacts {
+pub(super) fn pod(name: &str, node: &str, held: &[(&str, u64)]) -> PodSeen {
     let allocation = |(n, (uuid, memory_mib)): (usize, &(&str, u64))| Allocation {
         id: format!("uid-{name}/main/{n}"),
         namespace: "team".to_owned(),
@@ -64,7 +64,7 @@ pub(super) fn pod(name: &str, node: &str, held: &[(&str, u64)]) -> PodFacts {
         source: Some("hami".to_owned()),
         ..Allocation::default()
     };
-    PodFacts {
+    PodSeen {
         uid: format!("uid-{name}"),
         namespace: "team".to_owned(),
         name: name.to_owned(),
@@ -77,7 +77,7 @@ pub(super) fn pod(name: &str, node: &str, held: &[(&str, u64)]) -> PodFacts {
 }
 
 /// A pod that asks for a device and has none.
-fn asking(name: &str, node: Option<&str>) -> PodFacts {
+fn asking(name: &str, node: Option<&str>) -> PodSeen {
     let mut pod = pod(name, node.unwrap_or_default(), &[("", 0)]);
     pod.node = node.map(ToOwned::to_owned);
     pod.phase = Some(if node.is_some() { "Running" } else { "Pending" }.to_owned());
@@ -131,7 +131,7 @@ fn nodes(facts: impl IntoIterator<Item = NodeFacts>) -> Vec<Change> {
         .collect()
 }
 
-fn put(index: &mut Index, pod: PodFacts) {
+fn put(index: &mut Index, pod: PodSeen) {
     index.apply(Change::Pod(Box::new(pod)));
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::ObjectMeta;
+use super::{ObjectMeta, light_meta};
 
 /// A version of `resource.k8s.io`. Clusters serve one to three of them, depending on their own version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -68,6 +68,7 @@ pub(crate) const GROUP: Cow<'static, str> = Cow::Borrowed("resource.k8s.io");
 #[serde(default)]
 #[expect(missing_docs, reason = "as in the API")]
 pub struct DeviceClass {
+    #[serde(deserialize_with = "light_meta")]
     pub metadata: ObjectMeta,
     pub spec: DeviceClassSpec,
 }

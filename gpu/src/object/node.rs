@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::quantities::quantities;
-use super::{Condition, ObjectMeta, null_as_default, resource};
+use super::{Condition, ObjectMeta, light_meta, null_as_default, resource};
 
 /// A node.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "as in the API")]
 pub struct Node {
+    #[serde(deserialize_with = "light_meta")]
     pub metadata: ObjectMeta,
     pub spec: NodeSpec,
     pub status: NodeStatus,

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::quantities::quantities;
-use super::{ObjectMeta, resource};
+use super::{ObjectMeta, light_meta, resource};
 
 /// A pod.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "as in the API")]
 pub struct Pod {
+    #[serde(deserialize_with = "light_meta")]
     pub metadata: ObjectMeta,
     pub spec: PodSpec,
     pub status: PodStatus,

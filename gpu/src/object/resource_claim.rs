@@ -6,13 +6,14 @@ use serde::Deserialize;
 
 use super::dra::dra_resource;
 use super::quantities::quantities;
-use super::{NodeSelector, ObjectMeta, null_as_default};
+use super::{NodeSelector, ObjectMeta, light_meta, null_as_default};
 
 /// A claim.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "as in the API")]
 pub struct ResourceClaim {
+    #[serde(deserialize_with = "light_meta")]
     pub metadata: ObjectMeta,
     pub spec: ResourceClaimSpec,
     pub status: ResourceClaimStatus,

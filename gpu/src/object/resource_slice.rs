@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::dra::dra_resource;
-use super::{NodeSelector, ObjectMeta, null_as_default};
+use super::{NodeSelector, ObjectMeta, light_meta, null_as_default};
 
 /// Some or all devices of one pool.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "as in the API")]
 pub struct ResourceSlice {
+    #[serde(deserialize_with = "light_meta")]
     pub metadata: ObjectMeta,
     pub spec: ResourceSliceSpec,
 }

@@ -15,7 +15,7 @@ const GPUS: [&str; 4] = [
 enum Step {
     Node(usize, Box<NodeFacts>),
     NodeGone(usize),
-    Pod(usize, Box<PodFacts>),
+    Pod(usize, Box<PodSeen>),
     PodGone(usize),
     Owner(usize, usize),
     Devices(usize, Vec<Gpu>),
@@ -55,7 +55,7 @@ fn facts() -> impl Strategy<Value = (usize, NodeFacts)> {
     })
 }
 
-fn a_pod() -> impl Strategy<Value = (usize, PodFacts)> {
+fn a_pod() -> impl Strategy<Value = (usize, PodSeen)> {
     let held = proptest::collection::vec((0..GPUS.len(), 0..30_000_u64), 0..3);
     let phase = proptest::sample::select(vec!["Pending", "Running", "Succeeded", "Unknown"]);
     (
@@ -159,7 +159,7 @@ impl Subscriber {
 #[derive(Default)]
 struct World {
     nodes: BTreeMap<usize, NodeFacts>,
-    pods: BTreeMap<usize, PodFacts>,
+    pods: BTreeMap<usize, PodSeen>,
     owners: BTreeMap<usize, usize>,
     devices: BTreeMap<usize, Vec<Gpu>>,
     usage: Vec<GpuUsage>,
