@@ -98,6 +98,7 @@ impl Inventory {
     }
 
     /// For what is not watched here: usage, components, checks.
+    #[expect(dead_code, reason = "the parts that feed are not here yet")]
     pub(crate) fn feed(&self) -> Feed {
         Feed(Arc::clone(&self.0))
     }
@@ -108,7 +109,7 @@ impl Inventory {
         let mut subscribers = shared.subscribers.subscribe();
         loop {
             // The sender is in `shared`.
-            let _wanted = subscribers.wait_for(|count| *count > 0).await;
+            drop(subscribers.wait_for(|count| *count > 0).await);
             info!("the inventory is wanted: the cluster is watched");
             shared.begin();
             let mut tasks = JoinSet::new();
@@ -144,7 +145,7 @@ impl Inventory {
 /// Waits until nobody has wanted to know for [`LINGER`].
 async fn unwanted(subscribers: &mut watch::Receiver<usize>) {
     loop {
-        let _left = subscribers.wait_for(|count| *count == 0).await;
+        drop(subscribers.wait_for(|count| *count == 0).await);
         tokio::select! {
             () = sleep(LINGER) => return,
             _ = subscribers.wait_for(|count| *count > 0) => {}
@@ -252,7 +253,7 @@ impl Subscription {
         let mut changed = self.shared.changed.subscribe();
         loop {
             // The senders are in `shared`.
-            let _synced = synced.wait_for(|synced| *synced).await;
+            drop(synced.wait_for(|synced| *synced).await);
             changed.mark_unchanged();
             if let Some(found) = self.poll(limit) {
                 return found;

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
 use kantaloupe_gpu::{
     index::Batch,
@@ -101,7 +102,7 @@ fn updates(epoch: &str, batch: Batch, metrics: &InventoryMetrics) -> VecDeque<In
     }
     for record in batch.upserts {
         let (kind, id) = (wire(record.kind()).into(), record.id().into_owned());
-        let value = json(&record);
+        let value = Bytes::from(json(&record));
         next(id.len() + value.len(), &mut updates);
         let last = updates.back_mut().expect("there is one from the beginning");
         last.upserts.push(InventoryRecord { kind, id, value });

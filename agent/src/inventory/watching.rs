@@ -9,7 +9,7 @@ use kantaloupe_gpu::{
     inventory::SourceState,
 };
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Resource,
     runtime::{
         WatchStreamExt,
         watcher::{self, Config, Event, watcher},
@@ -219,9 +219,4 @@ fn classify(error: &watcher::Error) -> Problem {
         400 | 422 => Problem::Invalid,
         _ => Problem::Other,
     }
-}
-
-/// Names of an object's namespace and its own.
-pub(super) fn names<K: Resource>(object: &K) -> (String, String) {
-    (object.namespace().unwrap_or_default(), object.name_any())
 }
