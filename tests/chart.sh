@@ -123,9 +123,11 @@ for profile in observe operate admin; do
   diff -u "$snapshot" "$work/rbac.json" >&2 || fail "the roles of profile $profile changed; if that is wanted: UPDATE=1 $0"
   pass
   [ $profile = admin ] || expect "$profile: a wildcard" '[.[] | select(.rules) | .rules[] | (.apiGroups + .resources + .verbs)[] | . == "*"] | any | not' <"$snapshot"
-  expect "$profile: the agent itself may do more than impersonate, read its Secret and the cluster's uid" '
-    [.[] | select(.kind == "ClusterRole" and (.name | endswith("kantaloupe-agent"))).rules[] | [.resources[0], .resourceNames, .verbs]]
-    == [["users", null, ["impersonate"]], ["groups", ["kantaloupe:role:viewer", "kantaloupe:role:operator", "kantaloupe:role:admin"], ["impersonate"]], ["namespaces", ["kube-system"], ["get"]]]
+  expect "$profile: the agent itself may do more than impersonate, write its Secret, and read what holds no secret" '
+    ([.[] | select(.kind == "ClusterRole" and (.name | endswith("kantaloupe-agent"))).rules[]]
+      | (.[:3] | map([.resources[0], .resourceNames, .verbs]))
+        == [["users", null, ["impersonate"]], ["groups", ["kantaloupe:role:viewer", "kantaloupe:role:operator", "kantaloupe:role:admin"], ["impersonate"]], ["namespaces", ["kube-system"], ["get"]]]
+      and (.[3:] | map(.verbs == ["get", "list", "watch"] and (.resources - ["secrets", "*"] == .resources)) | all))
     and ([.[] | select(.kind == "Role").rules[]] | length == 1 and .[0].resources == ["secrets"] and (.[0].resourceNames | length == 1) and .[0].verbs == ["get", "update", "patch"])' <"$snapshot"
 done
 for profile in observe operate; do
@@ -171,6 +173,11 @@ for profile in observe operate admin; do
   esac
 done
 agent=(--as "system:serviceaccount:$namespace:agent")
+for readable in nodes pods replicasets.apps deployments.apps statefulsets.apps jobs.batch resourceslices.resource.k8s.io resourceclaims.resource.k8s.io; do
+  for verb in list watch; do
+    [ "$(inside kubectl auth can-i $verb $readable -A "${agent[@]}" 2>/dev/null || true)" = yes ] || fail "the agent cannot $verb $readable, which the inventory needs"; pass
+  done
+done
 [ "$(inside kubectl auth can-i update secrets/agent-identity -n $namespace "${agent[@]}")" = yes ] || fail "the agent cannot write its identity"; pass
 for forbidden in "get secrets/other" "list secrets" "create secrets"; do
   # shellcheck disable=SC2086

@@ -152,8 +152,8 @@ impl Index {
 
     pub(super) fn put_platform(&mut self, version: Option<String>, distribution: Option<String>) {
         let cluster = &mut self.cluster;
-        cluster.version = version.or(cluster.version.take());
-        cluster.distribution = distribution.or(cluster.distribution.take());
+        cluster.version = version.or_else(|| cluster.version.take());
+        cluster.distribution = distribution.or_else(|| cluster.distribution.take());
         self.dirty.cluster = true;
     }
 

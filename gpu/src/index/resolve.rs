@@ -61,7 +61,7 @@ impl Index {
                 resolved.deadline = deadline;
             }
             match allocation.state {
-                Some(AllocationState::Unaccounted) if asker.phase != Phase::Ended => {
+                Some(AllocationState::Unaccounted) if home.is_some_and(|home| home.node.is_some()) => {
                     unaccounted.get_or_insert(&*allocation);
                 }
                 Some(AllocationState::Stuck) => {

@@ -53,7 +53,8 @@ pub(crate) fn light_meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<O
 
 #[cfg(test)]
 mod tests {
-    use crate::object::{Node, Pod, label};
+    use super::LAST_APPLIED;
+    use crate::object::{Node, Pod, annotation, label};
 
     #[test]
     fn metadata_is_read_without_managed_fields() {
@@ -76,10 +77,8 @@ mod tests {
             (label(meta, "a"), meta.managed_fields.as_ref()),
             (Some("b"), None)
         );
-        assert_eq!(
-            meta.annotations.as_ref().map(|a| a.keys().collect::<Vec<_>>()),
-            Some(vec!["c"])
-        );
+        assert_eq!(annotation(meta, "c"), Some("d"));
+        assert_eq!(annotation(meta, LAST_APPLIED), None);
         assert_eq!(meta.owner_references.as_ref().map(Vec::len), Some(1));
         assert!(meta.creation_timestamp.is_some());
         let node: Node = serde_json::from_str(r#"{"metadata": null}"#).unwrap();
