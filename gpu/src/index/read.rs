@@ -15,6 +15,8 @@ pub struct Cursor {
     position: Option<Position>,
     /// What was read so far is part of a snapshot that is not complete.
     in_snapshot: bool,
+    /// The subscriber has not heard yet whether what it knows is still all there is.
+    unconfirmed: bool,
 }
 
 impl Cursor {
@@ -23,14 +25,16 @@ impl Cursor {
         Self {
             position: None,
             in_snapshot: false,
+            unconfirmed: false,
         }
     }
 
-    /// Of a subscriber that knows everything up to a revision.
+    /// Of a subscriber that knows everything up to a revision. It is told so if nothing has changed since.
     pub fn at(revision: u64) -> Self {
         Self {
             position: Some(Position::at(revision)),
             in_snapshot: false,
+            unconfirmed: true,
         }
     }
 
@@ -101,13 +105,14 @@ impl Index {
         batch.revision = position.at;
         cursor.position = Some(position);
         if position.at == self.journal.revision() || read < limit {
-            batch.complete = read > 0 || cursor.in_snapshot;
+            batch.complete = read > 0 || cursor.in_snapshot || cursor.unconfirmed;
             if batch.complete {
                 // Everything up to now is known, whatever the last entry was.
                 batch.revision = self.journal.revision();
                 cursor.position = Some(position.caught_up(batch.revision));
             }
             cursor.in_snapshot = false;
+            cursor.unconfirmed = false;
         }
         batch
     }

@@ -450,6 +450,21 @@ fn the_same_again_is_no_change() {
 }
 
 #[test]
+fn who_comes_back_hears_once_that_nothing_changed() {
+    let mut index = index(nodes([node("a", &["GPU-0"])]));
+    let mut cursor = Cursor::nothing();
+    let known = index.changes(&mut cursor, usize::MAX, at(0)).revision;
+    let mut back = Cursor::at(known);
+    let batch = index.changes(&mut back, usize::MAX, at(0));
+    assert!(batch.complete && !batch.snapshot && batch.upserts.is_empty() && batch.removals.is_empty());
+    assert_eq!(batch.revision, known);
+    assert!(index.changes(&mut back, usize::MAX, at(0)).is_empty());
+    put(&mut index, pod("one", "a", &[("GPU-0", 1)]));
+    let batch = index.changes(&mut back, usize::MAX, at(0));
+    assert!(batch.complete && !batch.upserts.is_empty());
+}
+
+#[test]
 fn a_list_that_lacks_something_removes_it_at_its_end() {
     let mut index = index(nodes([node("a", &["GPU-0"]), node("b", &["GPU-1"])]));
     put(&mut index, pod("one", "a", &[("GPU-0", 1)]));
