@@ -65,6 +65,8 @@ refuses "an unknown profile" "/access/profile" -- "${url[@]}" --set access.profi
 refuses "admin without confirmation" "iUnderstand: true" "Secrets included" "请确认" -- "${url[@]}" --set access.profile=admin
 refuses "a wrong pin" "/controlPlane/caPin" -- "${url[@]}" --set controlPlane.caPin=sha256:abc
 refuses "two sources of the token" "exclude each other" "二选一" -- "${url[@]}" --set enrollment.token=a --set enrollment.existingSecret.name=b
+refuses "credentials without an address" "monitoring.url" "必须同时设置" -- "${url[@]}" --set monitoring.auth=bearer --set monitoring.existingSecret=a
+refuses "credentials without a Secret" "monitoring.existingSecret" "Secret 名称" -- "${url[@]}" --set monitoring.url=http://p:9090 --set monitoring.auth=basic
 refuses "two sources of certificates" "at most one" "最多设置一个" -- "${url[@]}" --set tls.existingSecret=a --set tls.existingConfigMap=b
 refuses "a drain longer than the grace period" "less than terminationGracePeriodSeconds" "必须小于" -- "${url[@]}" --set drain.timeout=60s
 
@@ -103,7 +105,7 @@ template -f "$chart/ci/observe-values.yaml" --set rbac.create=false | to_json |
   expect "rbac.create=false still renders roles" '[.[] | select(.kind | test("Role"))] == []'
 for level in error warn info debug trace; do
   template "${url[@]}" --set logging.level=$level | to_json | jq -r '.[] | select(.kind == "ConfigMap").data["agent.yaml"]' | to_json |
-    expect "agent.yaml has other keys than the agent knows" '.[0] | (keys - ["access", "cluster", "controlPlane", "drain", "enrollment", "health", "identity", "logging", "tls"] == []) and .logging.level == "'$level'"'
+    expect "agent.yaml has other keys than the agent knows" '.[0] | (keys - ["access", "cluster", "controlPlane", "drain", "enrollment", "health", "identity", "logging", "monitoring", "tls"] == []) and .logging.level == "'$level'"'
 done
 cp -r "$chart" "$work/notes" # without a cluster Helm prints no notes, so a ConfigMap carries them
 printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata:\n  notes: {{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}\n' >"$work/notes/templates/notes.yaml"

@@ -4,6 +4,7 @@
 //! mistake and an operator then fixes a file one roll-out at a time. Here every mistake is a [`Finding`], and
 //! all of them are reported together.
 
+mod monitoring;
 mod yaml;
 
 #[cfg(test)]
@@ -23,6 +24,8 @@ use url::Url;
 
 use crate::tls::Pin;
 use yaml::Section;
+
+pub use monitoring::{Auth, Monitoring};
 
 /// A configuration file larger than this is not one of ours.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
@@ -78,6 +81,8 @@ pub struct Config {
     pub secret_name: String,
     /// Extra CA certificates (PEM), trusted beside those of the system.
     pub ca_file: Option<PathBuf>,
+    /// Where the cluster's Prometheus is.
+    pub monitoring: Monitoring,
     /// What the customer allows.
     pub profile: AccessProfile,
     /// Address of health checks and metrics.
@@ -186,6 +191,8 @@ impl Config {
         let ca_file = tls.optional("caFile", &mut findings, parse_path);
         tls.finish(&mut findings);
 
+        let monitoring = Monitoring::parse(&mut root, &mut findings);
+
         let mut access = root.section("access", &mut findings);
         let profile = access.optional("profile", &mut findings, parse_profile);
         access.finish(&mut findings);
@@ -215,6 +222,7 @@ impl Config {
                 token_file: token_file.unwrap_or_else(|| "/var/run/kantaloupe/enrollment/token".into()),
                 secret_name: secret_name.unwrap_or_else(|| "kantaloupe-agent-identity".to_owned()),
                 ca_file,
+                monitoring,
                 profile: profile.unwrap_or(AccessProfile::Observe),
                 health_listen: health_listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 9090))),
                 log_format: log_format.unwrap_or(LogFormat::Json),
@@ -236,6 +244,7 @@ impl Config {
             "enrollment": {"tokenFile": self.token_file},
             "identity": {"secretName": self.secret_name},
             "tls": {"caFile": self.ca_file},
+            "monitoring": self.monitoring.effective(),
             "access": {"profile": self.profile.as_str()},
             "health": {"listen": self.health_listen},
             "logging": {"level": self.log_level},

@@ -20,6 +20,7 @@ mod identity;
 mod inventory;
 pub mod logging;
 mod metrics;
+pub mod prometheus;
 mod proxy;
 pub mod run;
 mod service;

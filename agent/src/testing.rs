@@ -35,7 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    config::{AccessProfile, Config, LogFormat},
+    config::{AccessProfile, Config, LogFormat, Monitoring},
     tls::Pin,
 };
 
@@ -232,6 +232,7 @@ pub(crate) fn config(address: SocketAddr, pin: Option<Pin>, token_file: &std::pa
         token_file: token_file.to_owned(),
         secret_name: "identity".to_owned(),
         ca_file: None,
+        monitoring: Monitoring::default(),
         profile: AccessProfile::Operate,
         health_listen: "127.0.0.1:0".parse().unwrap(),
         log_format: LogFormat::Json,

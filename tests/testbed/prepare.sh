@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything that the test clusters need, in ${KANTALOUPE_CACHE:-~/.cache/kantaloupe}/testbed: programs in bin/, images in images/.
-#   prepare.sh            installs Debian packages and builds what is missing (cold about 10 minutes on 2 cores); under a second when all is there
+#   prepare.sh            installs Debian packages and builds what is missing (cold about 13 minutes on 2 cores); under a second when all is there
 #   prepare.sh helm ...   only the named ones: kubernetes kubectl kubectl-1.32 kubectl-1.20 etcd helm coredns sample-apiserver pause busybox,
-#                         bench-apiserver (what benchmarks measure against), and image-tools, faketime (Debian packages alone)
+#                         prometheus prometheus-debian victoria-metrics, bench-apiserver (what benchmarks measure against),
+#                         and image-tools, faketime (Debian packages alone)
 # Needs Go, network, and root if a Debian package is missing. Two callers at once build once.
 set -euo pipefail
 
@@ -11,6 +12,8 @@ kubectl_old_version=1.32.13 # speaks WebSocket first and SPDY as the fallback
 etcd_version=3.6.16
 helm_version=3.22.0
 coredns_version=1.15.0
+prometheus_version=3.16.0 prometheus_module=0.316.0
+victoriametrics_version=1.151.0
 
 here=$(dirname "$(realpath "$0")")
 testbed=${KANTALOUPE_CACHE:-$HOME/.cache/kantaloupe}/testbed
@@ -202,10 +205,40 @@ bench-apiserver() { # what stands for an API server in the benchmarks; its versi
   compile "$bin/bench-apiserver" .; done_with bench-apiserver "$version"
 }
 
+prometheus() { # with no service discovery but files and HTTP (the SDKs of all clouds take minutes), and without the web UI, which needs node
+  have prometheus "$prometheus_version" && return
+  module prometheus "require github.com/prometheus/prometheus v$prometheus_module" github.com/prometheus/prometheus/cmd/prometheus
+  tidy
+  GOFLAGS="$GOFLAGS -tags=remove_all_sd" compile "$bin/prometheus" github.com/prometheus/prometheus/cmd/prometheus \
+    "-X github.com/prometheus/common/version.Version=$prometheus_version -X github.com/prometheus/common/version.Revision=testbed"
+  done_with prometheus "$prometheus_version"
+}
+
+victoria-metrics() { # single node
+  have victoria-metrics "$victoriametrics_version" && return
+  module victoria-metrics "require github.com/VictoriaMetrics/VictoriaMetrics v$victoriametrics_version" github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics
+  tidy
+  compile "$bin/victoria-metrics" github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics \
+    "-X github.com/VictoriaMetrics/VictoriaMetrics/lib/buildinfo.Version=victoria-metrics-20260101-000000-tags-v$victoriametrics_version-0-g0000000000"
+  done_with victoria-metrics "$victoriametrics_version"
+}
+
+# Debian's Prometheus, unpacked and not installed: the package would start it as a service.
+prometheus-debian() {
+  local release; release=$(. /etc/os-release; echo "$ID $VERSION_ID")
+  have prometheus-debian "$release" && return
+  mkdir -p "$work/prometheus-debian"; cd "$work/prometheus-debian"
+  # Without lists of packages, as in a fresh container, there is no candidate.
+  apt-cache show prometheus >/dev/null 2>&1 || apt-get -qq update
+  apt-get -qq -o APT::Sandbox::User=root download prometheus >/dev/null
+  dpkg-deb -x prometheus_*.deb root
+  cp root/usr/bin/prometheus "$bin/prometheus-debian"; done_with prometheus-debian "$release"; say "unpacked prometheus-debian"
+}
+
 image-tools() { :; }
 faketime() { :; } # moves the clock of one process
 
-all=(kubectl kubernetes etcd helm coredns kubectl-1.20 kubectl-1.32 sample-apiserver pause busybox image-tools faketime bench-apiserver)
+all=(kubectl kubernetes etcd helm coredns kubectl-1.20 kubectl-1.32 prometheus prometheus-debian victoria-metrics sample-apiserver pause busybox image-tools faketime bench-apiserver)
 wanted=("$@"); [ ${#wanted[@]} -gt 0 ] || wanted=("${all[@]}")
 for name in "${wanted[@]}"; do
   [[ " ${all[*]} " == *" $name "* ]] || { say "unknown program $name; known: ${all[*]}"; exit 64; }

@@ -182,3 +182,53 @@ fn a_missing_and_an_oversized_file_are_findings_not_panics() {
             .contains("at most")
     );
 }
+
+fn monitoring(section: &str) -> Monitoring {
+    let text = format!("controlPlane: {{url: https://gw.example.com}}\nmonitoring: {section}\n");
+    Config::parse(&text, env).unwrap().monitoring
+}
+
+#[test]
+fn prometheus_is_looked_for_unless_its_address_is_given() {
+    let found = monitoring("");
+    assert_eq!(
+        (found.url.clone(), found.discover, found.is_on()),
+        (None, true, true)
+    );
+    assert!(!monitoring("{discover: false}").is_on());
+    let given =
+        monitoring("{url: 'https://p.example.com/prom/', usernameFile: /u, passwordFile: /p, caFile: /ca}");
+    assert_eq!(given.url.unwrap().as_str(), "https://p.example.com/prom");
+    assert_eq!(given.ca_file.as_deref(), Some(Path::new("/ca")));
+    let basic = Auth::Basic {
+        username: "/u".into(),
+        password: "/p".into(),
+    };
+    assert_eq!(given.auth, basic);
+    let bearer = monitoring("{url: 'http://p:9090', bearerTokenFile: /t}");
+    assert_eq!(bearer.auth, Auth::Bearer("/t".into()));
+}
+
+#[test]
+fn mistakes_in_monitoring_are_named() {
+    let places = |section: &str| -> Vec<String> {
+        let text = format!("controlPlane: {{url: https://gw.example.com}}\nmonitoring: {section}\n");
+        findings(&text).into_iter().map(|finding| finding.place).collect()
+    };
+    for (section, place) in [
+        ("{url: 'p:9090'}", "monitoring.url"),
+        ("{url: 'http://u:secret@p'}", "monitoring.url"),
+        ("{url: 'http://p/?x=1'}", "monitoring.url"),
+        ("{discover: maybe}", "monitoring.discover"),
+        ("{url: 'http://p', usernameFile: /u}", "monitoring.passwordFile"),
+        ("{url: 'http://p', passwordFile: /u}", "monitoring.usernameFile"),
+        (
+            "{url: 'http://p', bearerTokenFile: /t, usernameFile: /u}",
+            "monitoring.bearerTokenFile",
+        ),
+        ("{bearerTokenFile: /t}", "monitoring.url"),
+        ("{token: x}", "monitoring.token"),
+    ] {
+        assert_eq!(places(section), [place], "{section}");
+    }
+}

@@ -95,6 +95,20 @@ annotations:
 {{- if or .Values.tls.caBundle .Values.tls.existingConfigMap .Values.tls.existingSecret -}}true{{- end -}}
 {{- end -}}
 
+{{/* Keys of the Secret for Prometheus that the pod needs, one a line. */}}
+{{- define "kantaloupe-agent.monitoringKeys" -}}
+{{- if .Values.monitoring.ca }}
+- ca.crt
+{{- end }}
+{{- if eq .Values.monitoring.auth "bearer" }}
+- token
+{{- end }}
+{{- if eq .Values.monitoring.auth "basic" }}
+- username
+- password
+{{- end }}
+{{- end -}}
+
 {{/* agent.yaml. Built as a map so that every value is quoted as YAML wants it. */}}
 {{- define "kantaloupe-agent.config" -}}
 {{- $controlPlane := dict "url" .Values.controlPlane.url -}}
@@ -109,5 +123,15 @@ annotations:
   "drain" (dict "timeout" .Values.drain.timeout) -}}
 {{- with .Values.cluster.id }}{{- $_ := set $config "cluster" (dict "id" .) }}{{- end -}}
 {{- if include "kantaloupe-agent.hasCa" . }}{{- $_ := set $config "tls" (dict "caFile" "/var/run/kantaloupe/ca/ca.crt") }}{{- end -}}
+{{- $monitoring := dict "discover" .Values.monitoring.discover -}}
+{{- $folder := "/var/run/kantaloupe/monitoring" -}}
+{{- with .Values.monitoring.url }}{{- $_ := set $monitoring "url" . }}{{- end -}}
+{{- if .Values.monitoring.ca }}{{- $_ := set $monitoring "caFile" (printf "%s/ca.crt" $folder) }}{{- end -}}
+{{- if eq .Values.monitoring.auth "bearer" }}{{- $_ := set $monitoring "bearerTokenFile" (printf "%s/token" $folder) }}{{- end -}}
+{{- if eq .Values.monitoring.auth "basic" }}
+{{- $_ := set $monitoring "usernameFile" (printf "%s/username" $folder) }}
+{{- $_ := set $monitoring "passwordFile" (printf "%s/password" $folder) }}
+{{- end -}}
+{{- $_ := set $config "monitoring" $monitoring -}}
 {{- toYaml $config -}}
 {{- end -}}

@@ -38,6 +38,20 @@ Give at most one of tls.caBundle, tls.existingConfigMap and tls.existingSecret.
 tls.caBundle、tls.existingConfigMap、tls.existingSecret 最多设置一个。
 ` -}}
 {{- end -}}
+{{- if and (ne .Values.monitoring.auth "none") (not .Values.monitoring.url) -}}
+{{- fail `
+
+monitoring.auth needs monitoring.url: credentials are shown to a configured address only, not to what was found by itself.
+设置 monitoring.auth 时必须同时设置 monitoring.url：凭据只发送给明确配置的地址，不会发送给自动发现的地址。
+` -}}
+{{- end -}}
+{{- if and (include "kantaloupe-agent.monitoringKeys" .) (not .Values.monitoring.existingSecret) -}}
+{{- fail `
+
+monitoring.auth and monitoring.ca need monitoring.existingSecret: the name of a Secret with the keys token, or username and password, and ca.crt.
+设置 monitoring.auth 或 monitoring.ca 时必须设置 monitoring.existingSecret，即包含 token（或 username 与 password）以及 ca.crt 的 Secret 名称。
+` -}}
+{{- end -}}
 {{- if and (eq .Values.access.profile "admin") (not .Values.access.admin.iUnderstand) -}}
 {{- fail `
 
