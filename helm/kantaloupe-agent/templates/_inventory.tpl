@@ -12,4 +12,14 @@
 - apiGroups: [resource.k8s.io]
   resources: [deviceclasses, resourceclaims, resourceslices]
   verbs: [get, list, watch]
+# Lead to the cluster's Prometheus or VictoriaMetrics.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch]
+- apiGroups: [monitoring.coreos.com]
+  resources: [prometheuses]
+  verbs: [get, list, watch]
+- apiGroups: [operator.victoriametrics.com]
+  resources: [vmclusters, vmsingles]
+  verbs: [get, list, watch]
 {{- end -}}
