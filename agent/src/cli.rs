@@ -10,6 +10,8 @@ use std::{
 use clap::{Parser, Subcommand, ValueEnum};
 use kantaloupe_checks::{Code, get, markdown};
 
+use crate::inventory::from::Format;
+
 /// `EX_USAGE` of sysexits.h: what is wrong is what the program was told.
 pub const BAD_CONFIG: u8 = 64;
 
@@ -38,6 +40,15 @@ pub enum Command {
         /// Language of the answer.
         #[arg(long, value_enum, default_value_t = Lang::En)]
         lang: Lang,
+    },
+    /// Prints the inventory of a cluster out of files: dumps of its objects, and metrics in text form.
+    Inventory {
+        /// Files, or folders of files.
+        #[arg(long, required = true, num_args = 1..)]
+        from: Vec<PathBuf>,
+        /// How it is printed.
+        #[arg(short, long, value_enum, default_value_t = Format::Table)]
+        output: Format,
     },
     /// Prints the version.
     Version,

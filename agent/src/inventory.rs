@@ -8,6 +8,7 @@
 //! Nothing is watched before the first gateway asks, and so only by the replica that it asks; all that ask share the watches, which
 //! end some minutes after the last one left.
 
+pub mod from;
 mod guarded;
 mod metrics;
 mod service;

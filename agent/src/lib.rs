@@ -17,7 +17,7 @@ mod enroll;
 mod fault;
 mod health;
 mod identity;
-mod inventory;
+pub mod inventory;
 pub mod logging;
 mod metrics;
 pub mod prometheus;

@@ -7,7 +7,7 @@ use kantaloupe_agent::{
     VERSION,
     cli::{BAD_CONFIG, Cli, Command, explain, fail, say},
     config::Config,
-    logging, run,
+    inventory, logging, run,
     signals::Signals,
 };
 use kantaloupe_checks::Fault;
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config } => start(&config),
         Command::Explain { code, lang } => explain(&code, lang.into()),
+        Command::Inventory { from, output } => inventory::from::print(&from, output),
         Command::Version => say(&format!("kantaloupe-agent {VERSION}")),
     }
 }

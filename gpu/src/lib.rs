@@ -3,6 +3,7 @@
 pub mod allocation;
 pub mod claim;
 pub mod dra;
+pub mod dump;
 mod findings;
 pub mod fit;
 pub mod index;

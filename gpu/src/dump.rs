@@ -1,0 +1,318 @@
+//! The inventory of a cluster out of files: objects as `kubectl get -o json` or `-o yaml` prints them, one by one, in lists, or in
+//! several documents, and metrics in text form. For support without access to the cluster.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    claim, dra,
+    index::{Change, Index, PodSeen, Watched},
+    inventory::{Record, Source, SourceState},
+    metrics::{self, devices::Devices, usage::Collector},
+    node,
+    object::{Deployment, Job, Node, Pod, ReplicaSet, ResourceClaim, ResourceSlice, StatefulSet},
+    pod,
+    vendor::ResourceNames,
+};
+
+/// Documents in one file. More are in no dump of a cluster, but in a file that was made to keep a parser busy.
+const MAX_DOCUMENTS: usize = 100_000;
+/// The key of HAMi's configuration in its ConfigMap.
+const DEVICE_CONFIG: &str = "device-config.yaml";
+
+/// Something in a file that cannot be read, or is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {what}")]
+pub struct Problem {
+    /// The file, and the object in it if it is known.
+    pub file: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Objects out of files.
+#[derive(Debug, Default)]
+pub struct Dump {
+    nodes: BTreeMap<String, Node>,
+    /// By namespace and name, as all that have a namespace.
+    pods: BTreeMap<(String, String), Pod>,
+    owners: Vec<(Watched, crate::object::ObjectMeta)>,
+    slices: BTreeMap<String, ResourceSlice>,
+    claims: BTreeMap<(String, String), ResourceClaim>,
+    names: ResourceNames,
+    /// Metrics in text form, with the names of their files.
+    metrics: Vec<(String, String)>,
+    problems: Vec<Problem>,
+    /// Objects of kinds that say nothing about devices.
+    others: usize,
+}
+
+impl Dump {
+    /// Takes in a file. What cannot be read of it is noted, and the rest is taken.
+    pub fn add(&mut self, file: &str, text: &str) {
+        let start = text.trim_start();
+        if start.starts_with(['{', '[']) {
+            let values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+            for value in values.take(MAX_DOCUMENTS) {
+                match value {
+                    Ok(value) => self.document(file, value),
+                    Err(error) => self.problem(file, format!("not JSON: {error}")),
+                }
+            }
+            return;
+        }
+        if is_metrics(file, start) {
+            self.metrics.push((file.to_owned(), text.to_owned()));
+            return;
+        }
+        for document in serde_yaml_ng::Deserializer::from_str(text).take(MAX_DOCUMENTS) {
+            match Value::deserialize(document) {
+                Ok(Value::Null) => {}
+                Ok(value) => self.document(file, value),
+                Err(error) => {
+                    self.problem(file, format!("not YAML: {error}"));
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Notes a file that could not be opened.
+    pub fn problem(&mut self, file: &str, what: impl Into<String>) {
+        self.problems.push(Problem {
+            file: file.to_owned(),
+            what: what.into(),
+        });
+    }
+
+    /// Objects that say nothing about devices.
+    pub fn others(&self) -> usize {
+        self.others
+    }
+
+    /// The inventory, and what could not be read.
+    pub fn index(self, now: Timestamp) -> (Index, Vec<Problem>) {
+        let mut index = Index::default();
+        for (kind, meta) in self.owners {
+            index.apply(Change::Owner(kind, Box::new(meta)));
+        }
+        for node in self.nodes.values() {
+            index.apply(Change::Node(Box::new(node::read(node, &self.names, now))));
+        }
+        let slices: Vec<ResourceSlice> = self.slices.into_values().collect();
+        let published = dra::slices(&slices);
+        index.apply(Change::Devices(
+            "resourceslices".to_owned(),
+            published.gpus,
+            published.findings,
+        ));
+        let claims: Vec<ResourceClaim> = self.claims.into_values().collect();
+        for pod in self.pods.values() {
+            let facts = pod::read(pod, &self.names, now);
+            let mut seen = PodSeen::of(pod);
+            seen.allocations = facts.allocations;
+            seen.findings = facts.findings;
+            let claimed = claim::allocations(pod, &claims);
+            seen.findings.extend(claimed.findings);
+            for mut allocation in claimed.allocations {
+                let device = claim::device(&allocation).and_then(|name| published.devices.get(&name));
+                if let Some(device) = device {
+                    claim::complete(&mut allocation, device);
+                }
+                if !seen.allocations.iter().any(|known| known.id == allocation.id) {
+                    seen.allocations.push(allocation);
+                }
+            }
+            index.apply(Change::Pod(Box::new(seen)));
+        }
+        // A dump without nodes says nothing about what is not there.
+        for (kind, there) in [
+            (Watched::Nodes, !self.nodes.is_empty()),
+            (Watched::Pods, !self.pods.is_empty()),
+        ] {
+            if there {
+                index.apply(Change::Synced(kind));
+            }
+            index.apply(Change::Source(Source {
+                name: kind.plural().to_owned(),
+                state: if there {
+                    SourceState::Ok
+                } else {
+                    SourceState::Absent
+                },
+                since: now,
+                code: None,
+                detail: (!there).then(|| "not in the files".to_owned()),
+            }));
+        }
+        let problems = usage(&mut index, &self.metrics, now, self.problems);
+        (index, problems)
+    }
+
+    /// One document: an object or a list of them.
+    fn document(&mut self, file: &str, value: Value) {
+        let list = match value {
+            Value::Array(items) => items,
+            Value::Object(mut object) if matches!(object.get("items"), Some(Value::Array(_))) => {
+                let kind = object.get("kind").and_then(Value::as_str).unwrap_or("List");
+                // Items of lists as the API server sends them have no kind of their own.
+                let kind = kind.strip_suffix("List").unwrap_or_default().to_owned();
+                let Some(Value::Array(items)) = object.remove("items") else {
+                    return;
+                };
+                let named = items.into_iter().map(|mut item| {
+                    if let Value::Object(fields) = &mut item
+                        && !kind.is_empty()
+                    {
+                        fields.entry("kind").or_insert_with(|| kind.clone().into());
+                    }
+                    item
+                });
+                named.collect()
+            }
+            single => vec![single],
+        };
+        for object in list {
+            self.object(file, object);
+        }
+    }
+
+    fn object(&mut self, file: &str, object: Value) {
+        let text = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let (kind, name, namespace) = (text("/kind"), text("/metadata/name"), text("/metadata/namespace"));
+        let place = format!("{file}: {kind} {namespace}/{name}");
+        match kind.as_str() {
+            "" => self.problem(file, "an object without a kind"),
+            "Node" => {
+                let node = self.parse::<Node>(&place, object);
+                self.nodes.extend(node.map(|node| (name, node)));
+            }
+            "Pod" => {
+                let pod = self.parse::<Pod>(&place, object);
+                self.pods.extend(pod.map(|mut pod| {
+                    // What was written by hand has no UID; the name stands for it.
+                    let own = || format!("{namespace}/{name}");
+                    pod.metadata.uid.get_or_insert_with(own);
+                    ((namespace.clone(), name.clone()), pod)
+                }));
+            }
+            "ReplicaSet" => {
+                let meta = self
+                    .parse::<ReplicaSet>(&place, object)
+                    .map(|object| object.metadata);
+                self.owners.extend(meta.map(|meta| (Watched::ReplicaSets, meta)));
+            }
+            "Deployment" => {
+                let meta = self
+                    .parse::<Deployment>(&place, object)
+                    .map(|object| object.metadata);
+                self.owners.extend(meta.map(|meta| (Watched::Deployments, meta)));
+            }
+            "StatefulSet" => {
+                let meta = self
+                    .parse::<StatefulSet>(&place, object)
+                    .map(|object| object.metadata);
+                self.owners.extend(meta.map(|meta| (Watched::StatefulSets, meta)));
+            }
+            "Job" => {
+                let meta = self.parse::<Job>(&place, object).map(|object| object.metadata);
+                self.owners.extend(meta.map(|meta| (Watched::Jobs, meta)));
+            }
+            "ResourceSlice" => {
+                let slice = self.parse::<ResourceSlice>(&place, object);
+                self.slices.extend(slice.map(|slice| (name, slice)));
+            }
+            "ResourceClaim" => {
+                let claim = self.parse::<ResourceClaim>(&place, object);
+                self.claims.extend(claim.map(|claim| ((namespace, name), claim)));
+            }
+            "ConfigMap" => {
+                if let Some(config) = object
+                    .pointer("/data")
+                    .and_then(|data| data.get(DEVICE_CONFIG)?.as_str())
+                {
+                    match ResourceNames::from_device_config(config) {
+                        Ok(names) => self.names = names,
+                        Err(error) => self.problem(&place, format!("{DEVICE_CONFIG}: {error}")),
+                    }
+                }
+            }
+            _ => self.others += 1,
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&mut self, place: &str, object: Value) -> Option<T> {
+        match serde_json::from_value(object) {
+            Ok(object) => Some(object),
+            Err(error) => {
+                self.problem(place, error.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// By its name, or by how it begins: a comment of the format, or a name with labels and a value.
+fn is_metrics(file: &str, start: &str) -> bool {
+    let extension = file.rsplit_once('.').map(|(_, extension)| extension);
+    let first = start.lines().next().unwrap_or_default();
+    let sample = first.split_once('{').is_some_and(|(name, rest)| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        !name.is_empty() && name.chars().all(plain) && rest.contains("} ")
+    });
+    matches!(extension, Some("prom" | "metrics"))
+        || first.starts_with("# HELP ")
+        || first.starts_with("# TYPE ")
+        || sample
+}
+
+/// Joins metrics to the devices of the index.
+fn usage(
+    index: &mut Index,
+    texts: &[(String, String)],
+    now: Timestamp,
+    mut problems: Vec<Problem>,
+) -> Vec<Problem> {
+    if texts.is_empty() {
+        return problems;
+    }
+    let records = index.records(now);
+    let gpus = records.iter().filter_map(|record| match record {
+        Record::Gpu(gpu) => Some(&**gpu),
+        _ => None,
+    });
+    let nodes = records.iter().filter_map(|record| match record {
+        Record::Node(node) => Some(&**node),
+        _ => None,
+    });
+    let devices = Devices::new(gpus, nodes);
+    let mut collector = Collector::new(&devices, now);
+    for (file, text) in texts {
+        let read = metrics::text::parse(text.as_bytes());
+        read.samples.iter().for_each(|sample| collector.add(sample));
+        if read.malformed_lines > 0 || read.truncated {
+            problems.push(Problem {
+                file: file.clone(),
+                what: format!("{} lines are no metrics in text form", read.malformed_lines),
+            });
+        }
+    }
+    let usage = collector.finish();
+    index.apply(Change::Usage {
+        gpus: usage.gpus,
+        containers: usage.containers,
+    });
+    problems
+}
