@@ -239,6 +239,11 @@ async fn changes_come_as_they_happen() {
         subscription: fake.inventory.subscribe(&reader.epoch, reader.revision),
         ..reader
     };
+    assert_eq!(
+        again.read().await,
+        [""; 0],
+        "nothing has changed meanwhile, and that is told"
+    );
     fake.lists.lock().send(PODS, "MODIFIED", &pod("two", "Running"));
     assert_eq!(again.read().await, ["+cluster"]);
     // Of another process it knows nothing.
