@@ -37,7 +37,14 @@ test-unit: tools ## Unit and integration tests, and the fuzz corpus; needs no ro
 .PHONY: test-e2e
 test-e2e: tools testbed ## Tests on real clusters; needs root
 	cargo build --locked -p kantaloupe-gateway -p kantaloupe-agent --bins
+	tests/preflight.sh $(CARGO_TARGET_DIR)/debug/kantaloupe-agent
 	cargo test --locked -p kantaloupe-tests -- $(ARGS)
+
+.PHONY: test-preflight
+test-preflight: tools ## Preflight on a sound platform and on each seeded fault, against a real API server; needs no root
+	scripts/install.sh go
+	cargo build --locked -p kantaloupe-agent --bins
+	tests/preflight.sh $(CARGO_TARGET_DIR)/debug/kantaloupe-agent
 
 .PHONY: testbed
 testbed: ## Build and cache the programs of the test clusters

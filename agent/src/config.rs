@@ -144,6 +144,11 @@ impl ConfigError {
 impl Config {
     /// Reads and checks the file and the process environment.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_with(path, |name| std::env::var(name).ok())
+    }
+
+    /// Reads and checks the file against `env`.
+    pub(crate) fn load_with(path: &Path, env: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = read(path).map_err(|problem| {
             ConfigError(vec![Finding {
                 code: Code::CFG_001,
@@ -151,7 +156,7 @@ impl Config {
                 problem,
             }])
         })?;
-        Self::parse(&text, |name| std::env::var(name).ok()).map_err(|mut error| {
+        Self::parse(&text, env).map_err(|mut error| {
             for finding in error.0.iter_mut().filter(|finding| finding.place == yaml::FILE) {
                 finding.place = path.display().to_string();
             }
@@ -399,6 +404,11 @@ fn parse_level(text: &str) -> Result<String, Invalid> {
         "error" | "warn" | "info" | "debug" | "trace" => Ok(text.to_owned()),
         _ => Err(Invalid::expected("error, warn, info, debug or trace")),
     }
+}
+
+/// Reads `500ms`, `45s`, `2m`: what the value must look like is the error.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|invalid| invalid.problem)
 }
 
 fn parse_duration(text: &str) -> Result<Duration, Invalid> {

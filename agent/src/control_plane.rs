@@ -1,6 +1,7 @@
 //! HTTP/1.1 over TLS to the gateway, phase by phase, so that each failure names its own cause: name resolution, TCP,
 //! TLS, HTTP, and what the gateway itself answers.
 
+mod probe;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -27,6 +28,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, debug, debug_span};
 use url::{Host, Url};
+
+pub(crate) use probe::{Probed, Step};
 
 use crate::{
     config::Config,
@@ -56,6 +59,7 @@ pub(crate) struct ControlPlane {
     authority: HeaderValue,
     /// Path prefix without a trailing slash.
     prefix: String,
+    pinned: bool,
     tls: TlsConnector,
 }
 
@@ -88,6 +92,7 @@ impl ControlPlane {
         Ok(Self {
             port: url.port_or_known_default().unwrap_or(443),
             prefix: url.path().trim_end_matches('/').to_owned(),
+            pinned: config.pin.is_some(),
             tls: TlsConnector::from(tls),
             url,
             host,
@@ -111,6 +116,15 @@ impl ControlPlane {
             debug!(%error, "socket options were refused");
         }
         let tls = self.handshake(tcp, deadline).await?;
+        self.http(tls, deadline).await
+    }
+
+    /// HTTP/1.1 on an open TLS connection.
+    async fn http(
+        &self,
+        tls: TlsStream<ReadAhead<TcpStream>>,
+        deadline: Instant,
+    ) -> Result<Connection<'_>, Failure> {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEADER_BYTES)
             .handshake(TokioIo::new(tls))

@@ -20,6 +20,7 @@ mod identity;
 pub mod inventory;
 pub mod logging;
 mod metrics;
+pub mod preflight;
 pub mod prometheus;
 mod proxy;
 pub mod run;

@@ -5,9 +5,9 @@ use std::{path::Path, process::ExitCode};
 use clap::Parser;
 use kantaloupe_agent::{
     VERSION,
-    cli::{BAD_CONFIG, Cli, Command, explain, fail, say},
+    cli::{ChecksCommand, Cli, Command, ListOutput, USAGE, explain, fail, say},
     config::Config,
-    inventory, logging, run,
+    inventory, logging, preflight, run,
     signals::Signals,
 };
 use kantaloupe_checks::Fault;
@@ -26,8 +26,16 @@ fn main() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Run { config } => start(&config),
-        Command::Explain { code, lang } => explain(&code, lang.into()),
+        Command::Explain { code, lang } => explain(&code, preflight::language(lang.map(Into::into))),
         Command::Inventory { from, output } => inventory::from::print(&from, output),
+        Command::Preflight(args) => preflight::main(preflight::Command::Preflight, &args),
+        Command::Doctor(args) => preflight::main(preflight::Command::Doctor, &args),
+        Command::Checks {
+            command: ChecksCommand::List { output, lang },
+        } => preflight::list(
+            output == ListOutput::Json,
+            preflight::language(lang.map(Into::into)),
+        ),
         Command::Version => say(&format!("kantaloupe-agent {VERSION}")),
     }
 }
@@ -35,7 +43,7 @@ fn main() -> ExitCode {
 fn start(path: &Path) -> ExitCode {
     let config = match Config::load(path) {
         Ok(config) => config,
-        Err(error) => return fail(&error.fault().to_string(), BAD_CONFIG),
+        Err(error) => return fail(&error.fault().to_string(), USAGE),
     };
     logging::init(config.log_format, &config.log_level);
     info!(
@@ -79,10 +87,6 @@ async fn serve(config: Config) -> ExitCode {
 
 fn give_up(fault: &Fault) -> ExitCode {
     error!(code = fault.code().as_str(), "{}", fault.what_and_detail());
-    let status = if fault.code().area() == "CFG" {
-        BAD_CONFIG
-    } else {
-        1
-    };
+    let status = if fault.code().area() == "CFG" { USAGE } else { 1 };
     fail(&fault.to_string(), status)
 }

@@ -51,7 +51,7 @@ fn run(directory: &Path) -> Command {
 }
 
 #[test]
-fn bad_configuration_is_reported_whole_and_exits_64() {
+fn bad_configuration_is_reported_whole_and_exits_2() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("agent.yaml");
     std::fs::write(
@@ -61,7 +61,7 @@ fn bad_configuration_is_reported_whole_and_exits_64() {
     .unwrap();
     let output = agent().arg("run").arg("--config").arg(&file).output().unwrap();
     let (code, stdout, stderr) = text(&output);
-    assert_eq!(code, Some(64));
+    assert_eq!(code, Some(2));
     for part in [
         "controlPlane.url",
         "access.profile",
@@ -75,14 +75,14 @@ fn bad_configuration_is_reported_whole_and_exits_64() {
 }
 
 #[test]
-fn an_unreadable_configuration_exits_64() {
+fn an_unreadable_configuration_exits_2() {
     let (code, _, stderr) = text(
         &agent()
             .args(["run", "--config", "/nonexistent.yaml"])
             .output()
             .unwrap(),
     );
-    assert_eq!(code, Some(64));
+    assert_eq!(code, Some(2));
     assert!(
         stderr.contains("/nonexistent.yaml") && stderr.contains("KTA-CFG-001"),
         "{stderr}"
@@ -105,7 +105,7 @@ fn codes_are_explained() {
     );
     assert!(chinese.contains("处理办法"), "{chinese}");
     let (code, _, stderr) = text(&agent().args(["explain", "KTA-NONE-999"]).output().unwrap());
-    assert_eq!(code, Some(64));
+    assert_eq!(code, Some(2));
     assert!(stderr.contains("KTA-NONE-999"), "{stderr}");
 }
 

@@ -10,7 +10,7 @@ use kantaloupe_checks::{Code, Fault, Lang, get, markdown};
 
 use crate::{
     config::ServeArgs,
-    start::{EX_USAGE, StartError},
+    start::{StartError, USAGE},
 };
 
 /// The command line.
@@ -57,7 +57,7 @@ pub fn parse() -> Result<Command, ExitCode> {
     let fault = Fault::new(Code::CFG_001, "The command line cannot be used");
     Err(refuse(&StartError {
         fault,
-        exit_code: EX_USAGE,
+        exit_code: USAGE,
     }))
 }
 

@@ -6,12 +6,10 @@ use kantaloupe_checks::{Code, Fault};
 
 use crate::{config::ConfigErrors, store::StoreError, tls::TlsError};
 
-/// sysexits(3): wrong usage or configuration.
-pub(crate) const EX_USAGE: u8 = 64;
-/// sysexits(3): a service is unavailable; here, a port.
-const EX_UNAVAILABLE: u8 = 69;
-/// sysexits(3): input or output failed.
-const EX_IOERR: u8 = 74;
+/// What is wrong is what the program was told; as the agent has it, and clap for flags.
+pub(crate) const USAGE: u8 = 2;
+/// Anything else: a port, the disk, the store. The code of the fault tells more than a number could.
+const FAILED: u8 = 1;
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +31,7 @@ impl StartError {
 
     pub(crate) fn data_dir(path: &Path, error: &io::Error) -> Self {
         let what = format!("The data folder {} cannot be used", path.display());
-        Self::new(Code::SRV_006, what, error, EX_IOERR)
+        Self::new(Code::SRV_006, what, error, FAILED)
     }
 
     pub(crate) fn token_file(path: &Path, error: &io::Error) -> Self {
@@ -41,7 +39,7 @@ impl StartError {
             "The administrator's token could not be written to {}",
             path.display()
         );
-        Self::new(Code::SRV_006, what, error, EX_IOERR)
+        Self::new(Code::SRV_006, what, error, FAILED)
     }
 
     pub(crate) fn listen(address: SocketAddr, error: &io::Error) -> Self {
@@ -49,13 +47,13 @@ impl StartError {
             Code::SRV_007,
             format!("Cannot listen on {address}"),
             error,
-            EX_UNAVAILABLE,
+            FAILED,
         )
     }
 
     pub(crate) fn store(path: &Path, error: &StoreError) -> Self {
         let what = format!("The database in {} cannot be used", path.display());
-        Self::new(Code::SRV_006, what, error, EX_IOERR)
+        Self::new(Code::SRV_006, what, error, FAILED)
     }
 }
 
@@ -65,7 +63,7 @@ impl From<ConfigErrors> for StartError {
             Code::CFG_001,
             "The gateway's settings cannot be used",
             errors,
-            EX_USAGE,
+            USAGE,
         )
     }
 }
@@ -77,13 +75,13 @@ impl From<TlsError> for StartError {
                 Code::SRV_006,
                 "The gateway's certificate could not be kept",
                 error,
-                EX_IOERR,
+                FAILED,
             ),
             _ => Self::new(
                 Code::CFG_001,
                 "The gateway's certificate cannot be used",
                 error,
-                EX_USAGE,
+                USAGE,
             ),
         }
     }

@@ -12,6 +12,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod node;
 pub mod object;
+pub mod platform;
 pub mod pod;
 pub mod quantity;
 pub mod register;

@@ -1,20 +1,44 @@
 //! Kubernetes objects, as much of them as is read here: the rest is skipped while parsing, and so never kept.
 
+mod cluster;
 pub(crate) mod dra;
+mod gateway;
+mod labels;
 mod meta;
+mod monitoring;
 mod node;
+mod nvidia;
 mod owner;
 mod pod;
 mod quantities;
 mod resource_claim;
 mod resource_slice;
 mod selector;
+pub mod workload;
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
+pub use cluster::{
+    ConfigMap, EgressRule, IpBlock, Lease, LeaseSpec, MutatingWebhooks, Namespace, NetworkPolicy,
+    NetworkPolicySpec, Peer, PersistentVolume, PersistentVolumeSpec, PolicyPort, ReleaseData, ReleaseSecret,
+    RuntimeClass, StorageClass, Webhook, WebhookClient, WebhookService, namespace_labels,
+};
 pub use dra::{DeviceClass, DeviceClassSpec, DraVersion};
+pub use gateway::{
+    Definition, DefinitionSpec, Gateway, GatewayAddress, GatewayClass, GatewayClassSpec, GatewayClassStatus,
+    GatewaySpec, GatewayStatus, Listener, ListenerStatus, ObservedCondition,
+};
+pub use labels::{Expression, LabelSelector, Labels};
 pub(crate) use meta::light_meta;
+pub use monitoring::{
+    Endpoint, MonitorSpec, NamespaceSelector, PodMonitor, Prometheus, PrometheusAgent, PrometheusSpec,
+    PrometheusStatus, ServiceMonitor, VmAgent, VmAgentSpec, VmCluster, VmImage, VmServiceScrape, VmSingle,
+    VmSpec, VmStatus,
+};
 pub use node::{Node, NodeAddress, NodeInfo, NodeSpec, NodeStatus};
+pub use nvidia::{
+    ClusterPolicy, ClusterPolicySpec, MonitorSwitch, NvidiaDriver, NvidiaDriverSpec, Operand, PolicyStatus,
+};
 pub use owner::{Deployment, Job, ReplicaSet, StatefulSet};
 pub use pod::{
     Condition, Container, ContainerClaim, ContainerState, ContainerStatus, ExtendedResourceClaimStatus, Pod,
@@ -30,6 +54,10 @@ pub use resource_slice::{
     SliceDevice,
 };
 pub use selector::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
+pub use workload::{
+    ContainerPort, DaemonSet, DaemonSetStatus, DeploymentStatus, Service, ServicePort, ServiceSpec, Template,
+    TemplateContainer, TemplateSpec, WorkloadSpec,
+};
 
 /// Says how the API server names a type, so that it can be listed and watched.
 macro_rules! resource {

@@ -163,7 +163,7 @@ impl Test {
         }
         // A token that is none at all: nothing to wait for.
         let mut agent = self.agent("empty", "", |_| {}).await?;
-        ends(&mut agent.process, 64, "KTA-CFG-003").await?;
+        ends(&mut agent.process, 2, "KTA-CFG-003").await?;
         drop(sound);
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Test {
             (plain, "KTA-CFG-002", &["must begin with https://"]),
         ] {
             let mut process = run_agent(&dir, &path, &kubeconfig, &[])?;
-            let said = ends(&mut process, 64, code)
+            let said = ends(&mut process, 2, code)
                 .await
                 .with_context(|| path.display().to_string())?;
             for word in words {
@@ -286,7 +286,7 @@ impl Test {
             (&["--no-such-flag"], &["--no-such-flag"]),
         ] {
             let mut process = start_gateway(&dir, &dir.join("data"), more)?;
-            let said = ends(&mut process, 64, "KTA-CFG-001")
+            let said = ends(&mut process, 2, "KTA-CFG-001")
                 .await
                 .with_context(|| format!("{more:?}"))?;
             for word in words {
@@ -312,7 +312,7 @@ impl Test {
         let dir = self.room("gateway-ports")?;
         for flag in ["--listen", "--admin-listen"] {
             let mut process = start_gateway(&dir, &dir.join("data"), &[&format!("{flag}={port}")])?;
-            let said = ends(&mut process, 69, "KTA-SRV-007")
+            let said = ends(&mut process, 1, "KTA-SRV-007")
                 .await
                 .with_context(|| flag.to_owned())?;
             ensure!(said.contains(&port), "{said}");
@@ -538,7 +538,7 @@ async fn full_disk() -> anyhow::Result<()> {
     let fresh = dir.path().join("gateway/fresh");
     std::fs::create_dir(&fresh).ok();
     let mut process = start_gateway(dir.path(), &fresh, &[])?;
-    ends(&mut process, 74, "KTA-SRV-006").await?;
+    ends(&mut process, 1, "KTA-SRV-006").await?;
     // With space again it goes on as if nothing had been.
     std::fs::remove_file(filling)?;
     gateway.restart().await?;

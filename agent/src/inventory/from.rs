@@ -15,7 +15,7 @@ use kantaloupe_gpu::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::cli::{BAD_CONFIG, fail, say};
+use crate::cli::{USAGE, fail, say};
 
 /// Larger than a dump of 100,000 pods; what is larger still was named by mistake.
 const MAX_FILE: u64 = 1 << 30;
@@ -39,7 +39,7 @@ pub fn print(from: &[PathBuf], format: Format) -> ExitCode {
         files += add(&mut dump, path, 0);
     }
     if files == 0 {
-        return fail("there is no file to read", BAD_CONFIG);
+        return fail("there is no file to read", USAGE);
     }
     let now = Timestamp::now();
     let (mut index, problems) = dump.index(now);

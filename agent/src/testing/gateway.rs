@@ -296,7 +296,10 @@ async fn enroll(shared: &Shared, request: Request<Incoming>) -> Response<Body> {
 
 fn tunnel(shared: Shared, mut request: Request<Incoming>) -> Response<Body> {
     let header = request.headers()["authorization"].to_str().unwrap();
-    let unverified = Unverified::parse(header).unwrap();
+    // Preflight asks without an identity.
+    let Ok(unverified) = Unverified::parse(header) else {
+        return problem(401, "KTA-AUTH-007", "The request has no assertion");
+    };
     let claims = {
         let mut state = shared.state.lock();
         state.attempts += 1;

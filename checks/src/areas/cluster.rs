@@ -68,6 +68,7 @@ rows! {
             zh: "用 kubectl describe node <名称> 查看节点，并用 kubectl uncordon <名称> 恢复被隔离的节点。"
         };
     VER_001 = "KTA-VER-001", Required,
+        check: { en: "Version of the protocol", zh: "协议版本" },
         title: { en: "Agent and gateway do not speak the same protocol version", zh: "Agent 与网关的协议版本不兼容" },
         cause: {
             en: "One of them is much older than the other.",

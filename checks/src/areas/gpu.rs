@@ -12,7 +12,7 @@ rows! {
             en: "Set the node up again with containerd, and keep the GPU workloads away from it until then: kubectl cordon <name>.",
             zh: "使用 containerd 重新部署该节点；在此之前用 kubectl cordon <名称> 避免 GPU 工作负载调度到该节点。"
         };
-    RT_002 = "KTA-RT-002", Recommended,
+    RT_002 = "KTA-RT-002", Required,
         check: { en: "NVIDIA runtime", zh: "NVIDIA 运行时" },
         title: { en: "There is no RuntimeClass for NVIDIA devices", zh: "缺少用于 NVIDIA 设备的 RuntimeClass" },
         cause: {
@@ -78,7 +78,7 @@ rows! {
             en: "Look at the device on its node with nvidia-smi -q and at the kernel's log for NVRM: Xid; drain the node before resetting or replacing the device.",
             zh: "在节点上用 nvidia-smi -q 查看设备，并在内核日志中查找 NVRM: Xid；重置或更换设备前请先排空节点。"
         };
-    GPU_006 = "KTA-GPU-006", Recommended,
+    GPU_006 = "KTA-GPU-006", Required,
         check: { en: "GPU Operator", zh: "GPU Operator" },
         title: { en: "The GPU Operator is missing or not ready", zh: "GPU Operator 缺失或未就绪" },
         cause: {

@@ -45,7 +45,7 @@ async fn an_occupied_port_is_named() {
             &mut config.listen
         }) = first.gateway.addr;
         let error = Gateway::start(config).await.unwrap_err();
-        assert_eq!((error.fault.code(), error.exit_code), (Code::SRV_007, 69));
+        assert_eq!((error.fault.code(), error.exit_code), (Code::SRV_007, 1));
         assert!(
             error.to_string().contains(&first.gateway.addr.to_string()),
             "{error}"
@@ -61,13 +61,13 @@ async fn a_data_folder_that_cannot_be_made_or_written_is_named() {
     let error = Gateway::start(Config::local(file.join("data")))
         .await
         .unwrap_err();
-    assert_eq!((error.fault.code(), error.exit_code), (Code::SRV_006, 74));
+    assert_eq!((error.fault.code(), error.exit_code), (Code::SRV_006, 1));
     assert!(error.to_string().contains("file/data"), "{error}");
     // Nobody can write there, not even root.
     let error = Gateway::start(Config::local("/proc/self")).await.unwrap_err();
     assert_eq!(
         (error.fault.code(), error.exit_code),
-        (Code::SRV_006, 74),
+        (Code::SRV_006, 1),
         "{error}"
     );
 }
@@ -83,7 +83,7 @@ async fn a_damaged_database_is_named() {
     let error = Gateway::start(Config::local(dir.path())).await.unwrap_err();
     assert_eq!(
         (error.fault.code(), error.exit_code),
-        (Code::SRV_006, 74),
+        (Code::SRV_006, 1),
         "{error}"
     );
 }
@@ -110,7 +110,7 @@ async fn a_given_certificate_is_served_and_a_foreign_key_is_refused() {
     })
     .await
     .unwrap_err();
-    assert_eq!((error.fault.code(), error.exit_code), (Code::CFG_001, 64));
+    assert_eq!((error.fault.code(), error.exit_code), (Code::CFG_001, 2));
     assert!(error.to_string().contains("does not belong"), "{error}");
 }
 

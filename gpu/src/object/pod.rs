@@ -99,6 +99,7 @@ pub struct ContainerStatus {
     pub ready: bool,
     pub restart_count: i32,
     pub state: BTreeMap<String, ContainerState>,
+    pub last_state: BTreeMap<String, ContainerState>,
 }
 
 /// What is known of `running`, `waiting` or `terminated`.

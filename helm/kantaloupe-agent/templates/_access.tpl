@@ -67,6 +67,46 @@
   verbs: [create]
 {{- end -}}
 
+{{/* What the agent itself reads: for the inventory and for preflight. Nothing here holds a secret, and nothing can be changed. */}}
+{{- define "kantaloupe-agent.rules.read" -}}
+- apiGroups: [""]
+  resources: [namespaces, nodes, persistentvolumes, pods, services]
+  verbs: [get, list, watch]
+- apiGroups: [apps]
+  resources: [daemonsets, deployments]
+  verbs: [get, list, watch]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, list, watch]
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [mutatingwebhookconfigurations]
+  verbs: [get, list, watch]
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [get, list, watch]
+- apiGroups: [storage.k8s.io]
+  resources: [storageclasses]
+  verbs: [get, list, watch]
+- apiGroups: [node.k8s.io]
+  resources: [runtimeclasses]
+  verbs: [get, list, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [nvidia.com]
+  resources: [clusterpolicies, nvidiadrivers]
+  verbs: [get, list, watch]
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors, prometheusagents, prometheuses, servicemonitors]
+  verbs: [get, list, watch]
+- apiGroups: [operator.victoriametrics.com]
+  resources: [vmagents, vmclusters, vmservicescrapes, vmsingles]
+  verbs: [get, list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gatewayclasses, gateways]
+  verbs: [get, list, watch]
+{{- end -}}
+
 {{/* On top of observe. exec, attach and port-forward over WebSocket are a GET for the API server up to 1.34, over SPDY a POST. */}}
 {{- define "kantaloupe-agent.rules.operate" -}}
 - apiGroups: [""]
