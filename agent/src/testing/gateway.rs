@@ -256,7 +256,10 @@ struct Shared {
 async fn respond(shared: Shared, request: Request<Incoming>) -> Response<Body> {
     match request.uri().path() {
         ENROLL_PATH => enroll(&shared, request).await,
-        CHALLENGE_PATH => answer(200, &json!({"nonce": "nonce-1", "time": 0, "protocolVersion": 1})),
+        CHALLENGE_PATH => answer(
+            200,
+            &json!({"nonce": "nonce-1", "time": jiff::Timestamp::now().as_second(), "protocolVersion": 1}),
+        ),
         TUNNEL_PATH => tunnel(shared, request),
         _ => Response::builder()
             .status(404)
