@@ -15,6 +15,7 @@ mod service;
 mod source;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod watching;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -34,7 +35,7 @@ use tokio::{
 use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
 
-pub(crate) use self::{metrics::InventoryMetrics, service::server};
+pub(crate) use self::{metrics::InventoryMetrics, service::server, usage::measure};
 
 /// A gateway that restarts, or moves to another tunnel, asks again within seconds; a short outage of the network is over by then too.
 const LINGER: Duration = Duration::from_mins(5);
@@ -99,7 +100,6 @@ impl Inventory {
     }
 
     /// For what is not watched here: usage, components, checks.
-    #[expect(dead_code, reason = "the parts that feed are not here yet")]
     pub(crate) fn feed(&self) -> Feed {
         Feed(Arc::clone(&self.0))
     }
@@ -288,7 +288,7 @@ impl Drop for Subscription {
 
 #[expect(
     dead_code,
-    reason = "usage, components and checks are fed by parts that are not here yet"
+    reason = "components and checks are fed by parts that are not here yet"
 )]
 impl Feed {
     /// Whether anybody wants to know. Who feeds rests while it is false, and feeds everything anew when it becomes true.

@@ -2,7 +2,9 @@
 
 use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
 
-use crate::{connect::TunnelMetrics, inventory::InventoryMetrics, proxy::ProxyMetrics};
+use crate::{
+    connect::TunnelMetrics, inventory::InventoryMetrics, prometheus::PrometheusMetrics, proxy::ProxyMetrics,
+};
 
 /// Content type of [`Metrics::encode`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -14,6 +16,7 @@ pub(crate) struct Metrics {
     pub(crate) tunnel: TunnelMetrics,
     pub(crate) proxy: ProxyMetrics,
     pub(crate) inventory: InventoryMetrics,
+    pub(crate) prometheus: PrometheusMetrics,
 }
 
 impl Metrics {
@@ -27,11 +30,13 @@ impl Metrics {
         let tunnel = TunnelMetrics::register(&mut registry);
         let proxy = ProxyMetrics::register(&mut registry);
         let inventory = InventoryMetrics::register(&mut registry);
+        let prometheus = PrometheusMetrics::register(&mut registry);
         Self {
             registry,
             tunnel,
             proxy,
             inventory,
+            prometheus,
         }
     }
 

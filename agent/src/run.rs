@@ -18,7 +18,7 @@ use crate::{
     fault::{self, Failure},
     health::{self, Health, Readiness},
     identity::KeyStore,
-    inventory::Inventory,
+    inventory::{self, Inventory},
     metrics::Metrics,
     proxy::upstream::Upstream,
     service::Facts,
@@ -139,6 +139,13 @@ async fn connect(parts: Parts, shutdown: CancellationToken) -> Result<(), Failur
     info!(cluster_uid = uid, "the cluster's identity");
     let inventory = Inventory::new(client.clone(), metrics.inventory.clone());
     let _watches = AbortOnDropHandle::new(tokio::spawn(inventory.clone().run().in_current_span()));
+    let usage = inventory::measure(
+        inventory.feed(),
+        config.monitoring.clone(),
+        client.clone(),
+        metrics.prometheus.clone(),
+    );
+    let _usage = AbortOnDropHandle::new(tokio::spawn(usage.instrument(info_span!("usage"))));
     let facts = Arc::new(Facts {
         cluster_uid: uid,
         kubernetes_version: Mutex::default(),

@@ -11,13 +11,11 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    claim, dra,
-    index::{Change, Index, PodSeen, Watched},
+    assembly::Assembly,
+    index::{Change, Index, Watched},
     inventory::{Record, Source, SourceState},
     metrics::{self, devices::Devices, usage::Collector},
-    node,
     object::{Deployment, Job, Node, Pod, ReplicaSet, ResourceClaim, ResourceSlice, StatefulSet},
-    pod,
     vendor::ResourceNames,
 };
 
@@ -102,39 +100,26 @@ impl Dump {
         for (kind, meta) in self.owners {
             index.apply(Change::Owner(kind, Box::new(meta)));
         }
-        for node in self.nodes.values() {
-            index.apply(Change::Node(Box::new(node::read(node, &self.names, now))));
+        let mut assembly = Assembly::new(self.names);
+        let mut changes: Vec<Change> = self.nodes.values().map(|node| assembly.node(node, now)).collect();
+        // Pools are read when all of their slices are there.
+        assembly.begin(Watched::ResourceSlices);
+        for slice in self.slices.into_values() {
+            changes.extend(assembly.slice(slice, now));
         }
-        let slices: Vec<ResourceSlice> = self.slices.into_values().collect();
-        let published = dra::slices(&slices);
-        index.apply(Change::Devices(
-            "resourceslices".to_owned(),
-            published.gpus,
-            published.findings,
-        ));
-        let claims: Vec<ResourceClaim> = self.claims.into_values().collect();
-        for pod in self.pods.values() {
-            let facts = pod::read(pod, &self.names, now);
-            let mut seen = PodSeen::of(pod);
-            seen.allocations = facts.allocations;
-            seen.findings = facts.findings;
-            let claimed = claim::allocations(pod, &claims);
-            seen.findings.extend(claimed.findings);
-            for mut allocation in claimed.allocations {
-                let device = claim::device(&allocation).and_then(|name| published.devices.get(&name));
-                if let Some(device) = device {
-                    claim::complete(&mut allocation, device);
-                }
-                if !seen.allocations.iter().any(|known| known.id == allocation.id) {
-                    seen.allocations.push(allocation);
-                }
-            }
-            index.apply(Change::Pod(Box::new(seen)));
+        changes.extend(assembly.complete(Watched::ResourceSlices, now));
+        for claim in self.claims.into_values() {
+            changes.extend(assembly.claim(claim, now));
+        }
+        let pods_there = !self.pods.is_empty();
+        changes.extend(self.pods.into_values().map(|pod| assembly.pod(pod, now)));
+        for change in changes {
+            index.apply(change);
         }
         // A dump without nodes says nothing about what is not there.
         for (kind, there) in [
             (Watched::Nodes, !self.nodes.is_empty()),
-            (Watched::Pods, !self.pods.is_empty()),
+            (Watched::Pods, pods_there),
         ] {
             if there {
                 index.apply(Change::Synced(kind));

@@ -1,6 +1,7 @@
 //! What is in a GPU cluster, read from Kubernetes objects and metrics. Objects in, facts out: no I/O, no clock.
 
 pub mod allocation;
+pub mod assembly;
 pub mod claim;
 pub mod dra;
 pub mod dump;

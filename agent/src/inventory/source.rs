@@ -1,21 +1,23 @@
 //! What is watched, and what is made of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kantaloupe_gpu::{
-    index::{Change, PodSeen, Watched},
-    node,
-    object::{Deployment, Job, Node, Pod, ReplicaSet, StatefulSet},
-    pod,
+    assembly::Assembly,
+    index::{Change, Watched},
+    inventory::SourceState,
+    object::{Deployment, DraVersion, Job, Node, Pod, ReplicaSet, ResourceClaim, ResourceSlice, StatefulSet},
     vendor::ResourceNames,
 };
-use kube::{Api, Resource};
+use kube::{Api, Resource, api::ListParams};
+use parking_lot::Mutex;
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tracing::{Instrument, info_span, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
     Shared,
@@ -24,83 +26,146 @@ use super::{
 };
 
 /// What has to say whether it can be read before there is a first snapshot.
-pub(super) const NAMES: [&str; 6] = [
+pub(super) const NAMES: [&str; 8] = [
     "nodes",
     "pods",
     "replicasets",
     "deployments",
     "statefulsets",
     "jobs",
+    "resourceslices",
+    "resourceclaims",
 ];
-/// Reading the version: one small request.
-const VERSION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// One small request: the version, the API groups, HAMi's configuration.
+const REQUEST: Duration = Duration::from_secs(5);
 /// Since this minor version API servers stream lists unless it is switched off.
 const STREAMS_SINCE: u32 = 32;
+/// HAMi's scheduler and all that belongs to it.
+const HAMI_SCHEDULER: &str = "app.kubernetes.io/component=hami-scheduler";
+/// Where HAMi's ConfigMap has the names of resources.
+const DEVICE_CONFIG: &str = "device-config.yaml";
+/// An API group comes when the cluster is upgraded or somebody switches it on.
+const GROUP_RETRY: Duration = Duration::from_mins(1);
+
+type SharedAssembly = Arc<Mutex<Assembly>>;
 
 /// Starts all watches.
 pub(super) fn spawn_all(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
-    let shared = Arc::clone(shared);
-    tasks.spawn(
-        async move {
-            let streaming = streams_lists(&shared).await;
-            let mut watches = JoinSet::new();
-            let names = Arc::new(ResourceNames::default());
-            spawn(
-                &mut watches,
-                &shared,
-                Watched::Nodes,
-                streaming,
-                Nodes(Arc::clone(&names)),
-            );
-            spawn(&mut watches, &shared, Watched::Pods, streaming, Pods(names));
-            spawn(
-                &mut watches,
-                &shared,
-                Watched::ReplicaSets,
-                streaming,
-                Owners::<ReplicaSet>::new(Watched::ReplicaSets),
-            );
-            spawn(
-                &mut watches,
-                &shared,
-                Watched::Deployments,
-                streaming,
-                Owners::<Deployment>::new(Watched::Deployments),
-            );
-            spawn(
-                &mut watches,
-                &shared,
-                Watched::StatefulSets,
-                streaming,
-                Owners::<StatefulSet>::new(Watched::StatefulSets),
-            );
-            spawn(
-                &mut watches,
-                &shared,
-                Watched::Jobs,
-                streaming,
-                Owners::<Job>::new(Watched::Jobs),
-            );
-            while watches.join_next().await.is_some() {}
-        }
-        .instrument(info_span!("inventory")),
-    );
+    tasks.spawn(watch_all(Arc::clone(shared)).instrument(info_span!("inventory")));
 }
 
-fn spawn<F>(watches: &mut JoinSet<()>, shared: &Arc<Shared>, kind: Watched, streaming: bool, what: F)
-where
-    F: Follow + 'static,
-    F::Object: Resource<DynamicType = ()>,
-{
-    let api: Api<Guarded<F::Object>> = Api::all(shared.client.clone());
-    let watch = follow(Arc::clone(shared), kind, api, streaming, what);
-    watches.spawn(watch.instrument(info_span!("watch", source = kind.plural())));
+async fn watch_all(shared: Arc<Shared>) {
+    let streaming = streams_lists(&shared).await;
+    let assembly = Arc::new(Mutex::new(Assembly::new(resource_names(&shared).await)));
+    let mut watches = JoinSet::new();
+    let mut watch = Watches {
+        shared: &shared,
+        streaming,
+        tasks: &mut watches,
+    };
+    watch.spawn(Watched::Nodes, &(), Nodes(Arc::clone(&assembly)));
+    watch.spawn(Watched::Pods, &(), Pods(Arc::clone(&assembly)));
+    watch.spawn(
+        Watched::ReplicaSets,
+        &(),
+        Owners::<ReplicaSet>::new(Watched::ReplicaSets),
+    );
+    watch.spawn(
+        Watched::Deployments,
+        &(),
+        Owners::<Deployment>::new(Watched::Deployments),
+    );
+    watch.spawn(
+        Watched::StatefulSets,
+        &(),
+        Owners::<StatefulSet>::new(Watched::StatefulSets),
+    );
+    watch.spawn(Watched::Jobs, &(), Owners::<Job>::new(Watched::Jobs));
+    if let Some(version) = dra_version(&shared).await {
+        watch.spawn(Watched::ResourceSlices, &version, Slices(Arc::clone(&assembly)));
+        watch.spawn(Watched::ResourceClaims, &version, Claims(assembly));
+    }
+    while watches.join_next().await.is_some() {}
+}
+
+struct Watches<'a> {
+    shared: &'a Arc<Shared>,
+    streaming: bool,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl Watches<'_> {
+    fn spawn<F>(&mut self, kind: Watched, version: &<F::Object as Resource>::DynamicType, what: F)
+    where
+        F: Follow + 'static,
+        F::Object: Resource,
+        <F::Object as Resource>::DynamicType:
+            Default + Clone + Send + Sync + std::fmt::Debug + Eq + std::hash::Hash + 'static,
+    {
+        let api: Api<Guarded<F::Object>> = Api::all_with(self.shared.client.clone(), version);
+        let watch = follow(Arc::clone(self.shared), kind, api, self.streaming, what);
+        self.tasks
+            .spawn(watch.instrument(info_span!("watch", source = kind.plural())));
+    }
+}
+
+/// The names that HAMi's installation gives to resources, or its own if they cannot be read.
+async fn resource_names(shared: &Shared) -> ResourceNames {
+    let api: Api<ConfigMap> = Api::all(shared.client.clone());
+    let params = ListParams::default().labels(HAMI_SCHEDULER).limit(20);
+    let list = match timeout(REQUEST, api.list(&params)).await {
+        Ok(Ok(list)) => list,
+        Ok(Err(error)) => {
+            info!(%error, "HAMi's device configuration cannot be read: resources have their usual names");
+            return ResourceNames::default();
+        }
+        Err(_elapsed) => return ResourceNames::default(),
+    };
+    let config = list
+        .items
+        .iter()
+        .find_map(|map| map.data.as_ref()?.get(DEVICE_CONFIG));
+    match config.map(|config| ResourceNames::from_device_config(config)) {
+        Some(Ok(names)) => names,
+        Some(Err(error)) => {
+            warn!(%error, "HAMi's device configuration is malformed: resources have their usual names");
+            ResourceNames::default()
+        }
+        None => ResourceNames::default(),
+    }
+}
+
+/// The best version of `resource.k8s.io` that is served. Says of the sources that they are absent while there is none.
+async fn dra_version(shared: &Shared) -> Option<DraVersion> {
+    loop {
+        match timeout(REQUEST, shared.client.list_api_groups()).await {
+            Ok(Ok(groups)) => {
+                let group = groups.groups.iter().find(|group| group.name == "resource.k8s.io");
+                let served = group.map(|group| &group.versions);
+                let best = DraVersion::ALL.into_iter().find(|version| {
+                    served.is_some_and(|all| all.iter().any(|one| one.version == version.as_str()))
+                });
+                if best.is_some() {
+                    return best;
+                }
+                for kind in [Watched::ResourceSlices, Watched::ResourceClaims] {
+                    shared.source(kind.plural(), SourceState::Absent, None, None);
+                }
+                sleep(GROUP_RETRY).await;
+            }
+            Ok(Err(error)) => {
+                debug!(%error, "the API groups cannot be read");
+                sleep(REQUEST).await;
+            }
+            Err(_elapsed) => {}
+        }
+    }
 }
 
 /// Reads the API server's version; whether it can stream lists. An older one answers what it does not know in ways of its own.
 async fn streams_lists(shared: &Shared) -> bool {
     loop {
-        match timeout(VERSION_TIMEOUT, shared.client.apiserver_version()).await {
+        match timeout(REQUEST, shared.client.apiserver_version()).await {
             Ok(Ok(version)) => {
                 let digits: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
                 let minor = digits.parse().unwrap_or(0);
@@ -113,18 +178,17 @@ async fn streams_lists(shared: &Shared) -> bool {
             Ok(Err(error)) => warn!(%error, "the API server's version cannot be read"),
             Err(_elapsed) => warn!("the API server does not tell its version in time"),
         }
-        sleep(VERSION_TIMEOUT).await;
+        sleep(REQUEST).await;
     }
 }
 
-struct Nodes(Arc<ResourceNames>);
+struct Nodes(SharedAssembly);
 
 impl Follow for Nodes {
     type Object = Node;
 
     fn put(&mut self, node: Node) -> Vec<Change> {
-        let facts = node::read(&node, &self.0, Timestamp::now());
-        vec![Change::Node(Box::new(facts))]
+        vec![self.0.lock().node(&node, Timestamp::now())]
     }
 
     fn remove(&mut self, node: Node) -> Vec<Change> {
@@ -132,21 +196,65 @@ impl Follow for Nodes {
     }
 }
 
-struct Pods(Arc<ResourceNames>);
+struct Pods(SharedAssembly);
 
 impl Follow for Pods {
     type Object = Pod;
 
+    fn begin(&mut self) {
+        self.0.lock().begin(Watched::Pods);
+    }
+
     fn put(&mut self, pod: Pod) -> Vec<Change> {
-        let facts = pod::read(&pod, &self.0, Timestamp::now());
-        let mut seen = PodSeen::of(&pod);
-        seen.allocations = facts.allocations;
-        seen.findings = facts.findings;
-        vec![Change::Pod(Box::new(seen))]
+        vec![self.0.lock().pod(pod, Timestamp::now())]
     }
 
     fn remove(&mut self, pod: Pod) -> Vec<Change> {
-        vec![Change::PodGone(pod.metadata.uid.unwrap_or_default())]
+        vec![self.0.lock().pod_gone(&pod.metadata)]
+    }
+}
+
+struct Claims(SharedAssembly);
+
+impl Follow for Claims {
+    type Object = ResourceClaim;
+
+    fn begin(&mut self) {
+        self.0.lock().begin(Watched::ResourceClaims);
+    }
+
+    fn put(&mut self, claim: ResourceClaim) -> Vec<Change> {
+        self.0.lock().claim(claim, Timestamp::now())
+    }
+
+    fn remove(&mut self, claim: ResourceClaim) -> Vec<Change> {
+        self.0.lock().claim_gone(&claim.metadata, Timestamp::now())
+    }
+
+    fn complete(&mut self) -> Vec<Change> {
+        self.0.lock().complete(Watched::ResourceClaims, Timestamp::now())
+    }
+}
+
+struct Slices(SharedAssembly);
+
+impl Follow for Slices {
+    type Object = ResourceSlice;
+
+    fn begin(&mut self) {
+        self.0.lock().begin(Watched::ResourceSlices);
+    }
+
+    fn put(&mut self, slice: ResourceSlice) -> Vec<Change> {
+        self.0.lock().slice(slice, Timestamp::now())
+    }
+
+    fn remove(&mut self, slice: ResourceSlice) -> Vec<Change> {
+        self.0.lock().slice_gone(&slice.metadata, Timestamp::now())
+    }
+
+    fn complete(&mut self) -> Vec<Change> {
+        self.0.lock().complete(Watched::ResourceSlices, Timestamp::now())
     }
 }
 

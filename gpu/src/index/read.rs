@@ -7,7 +7,10 @@ use super::{
     journal::{Entry, Key, Position},
     strings::Sym,
 };
-use crate::inventory::{Allocation, Gpu, Kind, Record};
+use crate::{
+    inventory::{Allocation, Gpu, Kind, Record},
+    metrics::devices::Devices,
+};
 
 /// How far a subscriber is.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +118,21 @@ impl Index {
             cursor.unconfirmed = false;
         }
         batch
+    }
+
+    /// The devices, to join metrics to them.
+    pub fn devices(&self) -> Devices {
+        let mut devices = Devices::default();
+        for entry in self.nodes.values() {
+            let gpus = entry.merged(&self.strings);
+            if let Some(node) = entry.render(&self.strings, &gpus) {
+                devices.add_node(&node);
+            }
+            for gpu in &gpus {
+                devices.add(gpu);
+            }
+        }
+        devices
     }
 
     /// All records, in the order of kinds and ids.

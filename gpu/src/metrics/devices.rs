@@ -49,13 +49,17 @@ impl Devices {
             devices.add(gpu);
         }
         for node in nodes {
-            // Nodes without devices matter too: a label that names one of them names no other.
-            let number = devices.node(&node.name);
-            for address in &node.addresses {
-                devices.addresses.insert(address.as_str().into(), number);
-            }
+            devices.add_node(node);
         }
         devices
+    }
+
+    /// Adds a node. Nodes without devices matter too: a label that names one of them names no other.
+    pub fn add_node(&mut self, node: &Node) {
+        let number = self.node(&node.name);
+        for address in &node.addresses {
+            self.addresses.insert(address.as_str().into(), number);
+        }
     }
 
     /// How many there are.
@@ -85,7 +89,8 @@ impl Devices {
         number
     }
 
-    fn add(&mut self, gpu: &Gpu) {
+    /// Adds a device.
+    pub fn add(&mut self, gpu: &Gpu) {
         let Ok(number) = u32::try_from(self.all.len()) else {
             return;
         };
