@@ -1,17 +1,20 @@
 //! The log: JSON lines on standard output.
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 use crate::config::LogFormat;
 
-/// Libraries stay at `warn` whatever the level: at `debug` and below they print frames and headers of other people's
-/// requests, which help nobody who reads the log of an agent. Two tell as errors what our own lines say better.
-const QUIET: &str = "h2=warn,hyper=warn,hyper_util=warn,rustls=warn,rustls_platform_verifier=off,tower=warn,\
-                     tungstenite=warn,tokio_tungstenite=warn,kube_client=warn,kube_client::client::builder=off";
+/// Two libraries tell as errors what our own lines say better.
+const SILENT: &str = "rustls_platform_verifier=off,kube_client::client::builder=off";
 
-/// The filter for a level: that level for us, `warn` for libraries.
+/// The filter for a level: that level for our own crates, which share a prefix. Libraries stay at `warn` whatever the
+/// level: below it they print frames and headers of other people's requests, secrets among them.
 fn filter(level: &str) -> EnvFilter {
-    EnvFilter::builder().parse_lossy(format!("{level},{QUIET}"))
+    let own = level.parse().unwrap_or(LevelFilter::INFO);
+    let others = own.min(LevelFilter::WARN);
+    EnvFilter::builder().parse_lossy(format!("{others},kantaloupe={own},{SILENT}"))
 }
 
 /// Installs the log. Called once, by the binary; a second call is ignored.
@@ -34,15 +37,41 @@ pub fn init(format: LogFormat, level: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
     use super::*;
 
     #[test]
     fn every_directive_of_the_filter_is_understood() {
         // parse_lossy drops what it cannot read; count what is left.
         let text = filter("debug").to_string();
-        for name in QUIET.split(',') {
+        for name in SILENT.split(',') {
             assert!(text.contains(name.trim()), "{name} is missing in {text}");
         }
-        assert!(text.contains("debug"), "{text}");
+        assert!(text.contains("kantaloupe=debug"), "{text}");
+    }
+
+    #[test]
+    fn no_library_talks_at_trace() {
+        for level in ["trace", "no level, so info"] {
+            let seen = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&seen);
+            let count = fmt::layer().with_writer(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                std::io::sink()
+            });
+            let subscriber = tracing_subscriber::registry().with(filter(level)).with(count);
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::trace!(target: "h2::codec", "frame");
+                tracing::trace!(target: "hyper::proto", "header");
+                tracing::debug!(target: "rustls::client", "secret");
+                assert_eq!(seen.load(Ordering::Relaxed), 0, "{level}");
+                tracing::info!(target: "kantaloupe_agent::proxy", "request");
+                assert_eq!(seen.load(Ordering::Relaxed), 1, "{level}");
+            });
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use prometheus_client::{encoding::text::encode, metrics::info::Info, registry::Registry};
 
+use kantaloupe_tunnel::link;
+
 use crate::{
     connect::TunnelMetrics, inventory::InventoryMetrics, prometheus::PrometheusMetrics, proxy::ProxyMetrics,
 };
@@ -14,6 +16,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) tunnel: TunnelMetrics,
+    pub(crate) link: link::Metrics,
     pub(crate) proxy: ProxyMetrics,
     pub(crate) inventory: InventoryMetrics,
     pub(crate) prometheus: PrometheusMetrics,
@@ -28,12 +31,15 @@ impl Metrics {
             Info::new([("version", crate::VERSION)]),
         );
         let tunnel = TunnelMetrics::register(&mut registry);
+        let link = link::Metrics::default();
+        link.register(&mut registry);
         let proxy = ProxyMetrics::register(&mut registry);
         let inventory = InventoryMetrics::register(&mut registry);
         let prometheus = PrometheusMetrics::register(&mut registry);
         Self {
             registry,
             tunnel,
+            link,
             proxy,
             inventory,
             prometheus,

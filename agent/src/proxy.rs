@@ -39,7 +39,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use tracing::{Instrument, debug, debug_span, warn};
+use tracing::{Instrument, debug, debug_span, trace, warn};
 
 use crate::fault::chain;
 use request::Asked;
@@ -153,6 +153,7 @@ impl Proxy {
         let response = self.upstream.send(Request::from_parts(parts, body)).await;
         let response = response.map_err(|error| failed(&asked, &error))?;
         self.metrics.count(asked.verb.as_str(), response.status());
+        trace!(request_id = %asked.request_id, status = response.status().as_u16(), "the API server answers");
         let (mut parts, body) = response.into_parts();
         strip_hop_by_hop(&mut parts.headers);
         parts.extensions.clear();
@@ -181,6 +182,7 @@ impl Proxy {
             .await
             .map_err(|error| failed(&asked, &error))?;
         self.metrics.count(asked.verb.as_str(), response.status());
+        trace!(request_id = %asked.request_id, status = response.status().as_u16(), "the API server answers an upgrade");
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             Ok(self.open_stream(&asked, response, tunnel))
         } else {

@@ -199,7 +199,11 @@ impl LastFailure {
 }
 
 async fn open_link(dialer: SessionDialer) -> Result<Link, OpenError> {
-    link::open(Arc::new(dialer), link::Config::default()).await
+    let config = link::Config {
+        metrics: dialer.context.metrics.link.clone(),
+        ..link::Config::default()
+    };
+    link::open(Arc::new(dialer), config).await
 }
 
 /// Serves the sessions until the tunnel is over, or until all streams have ended after `drain`.

@@ -43,13 +43,16 @@ pub(crate) struct Agents {
 }
 
 impl Agents {
-    pub(crate) fn new(audience: String, data_idle: Duration) -> Self {
+    pub(crate) fn new(audience: String, data_idle: Duration, metrics: link::Metrics) -> Self {
         Self {
             audience,
             nonces: NonceIssuer::new(),
             used: Mutex::default(),
             failures: Mutex::default(),
-            acceptor: Acceptor::new(link::Config::default()),
+            acceptor: Acceptor::new(link::Config {
+                metrics,
+                ..link::Config::default()
+            }),
             data_idle,
         }
     }

@@ -181,7 +181,7 @@ impl Gateway {
             store,
             directory,
             changes: ChangeLock::default(),
-            agents: Agents::new(audience, config.data_idle),
+            agents: Agents::new(audience, config.data_idle, metrics.link.clone()),
             journal: Journal::default(),
             inventory,
             metrics,

@@ -9,11 +9,11 @@ use crate::config::LogFormat;
 
 /// Starts logging. Only the first call in a process counts.
 pub fn init(format: LogFormat, level: Level) {
-    // What other crates say below warnings is for their authors, and some of it shows headers.
+    // What other crates say below warnings is for their authors, and some of it shows headers. Our own crates share a
+    // prefix.
     let filter = Targets::new()
         .with_default(level.min(Level::WARN))
-        .with_target("kantaloupe_gateway", level)
-        .with_target("kantaloupe_tunnel", level);
+        .with_target("kantaloupe", level);
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Json => registry

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use kantaloupe_tunnel::link;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -85,6 +86,7 @@ pub(crate) struct Metrics {
     pub(crate) response_head_seconds: Histogram,
     pub(crate) streams: Gauge,
     pub(crate) upgrades: Counter,
+    pub(crate) link: link::Metrics,
     pub(crate) tunnels: Gauge,
     pub(crate) tunnel_failures: Counter,
     pub(crate) data_sessions: Gauge,
@@ -107,6 +109,7 @@ impl Default for Metrics {
             ]),
             streams: Gauge::default(),
             upgrades: Counter::default(),
+            link: link::Metrics::default(),
             tunnels: Gauge::default(),
             tunnel_failures: Counter::default(),
             data_sessions: Gauge::default(),
@@ -145,6 +148,7 @@ impl Metrics {
             "Upgraded streams opened (exec, attach, port-forward)",
             self.upgrades.clone(),
         );
+        self.link.register(r);
         r.register("tunnels", "Tunnels that are ready", self.tunnels.clone());
         r.register(
             "tunnel_failures",

@@ -282,6 +282,7 @@ async fn send(
         () = revoked => return Err(cut(&cluster)),
         result = try_tunnels(app, &cluster, make) => result?,
     };
+    tracing::trace!(cluster = %cluster.id, status = response.status().as_u16(), "the agent answers");
     lease.session = Some(session);
     Ok(response)
 }

@@ -56,11 +56,24 @@ impl Canaries {
         Ok(())
     }
 
-    /// Checks the logs of a run; each has to show that it was written at all.
-    pub fn search(&self, gateway: &str, agents: &str, audit: &str) -> anyhow::Result<()> {
+    /// Collects what is secret in a world and checks the logs of gateway, agent and cluster, which were kept at `level`.
+    pub async fn no_secrets(world: &World, level: &str) -> anyhow::Result<()> {
+        let mut canaries = Self::default();
+        canaries.collect(world).await?;
+        canaries.search(
+            level,
+            &world.gateway.process.said(),
+            &world.agent_log().await?,
+            &world.cluster.audit()?,
+        )
+    }
+
+    /// Checks the logs of a run; each has to show that it was written at all, and at which level.
+    pub fn search(&self, level: &str, gateway: &str, agents: &str, audit: &str) -> anyhow::Result<()> {
+        let level = format!(r#""level":"{level}""#);
         for (name, log, proof) in [
-            ("the gateway's log", gateway, r#""level":"DEBUG""#),
-            ("the agents' logs", agents, r#""level":"DEBUG""#),
+            ("the gateway's log", gateway, level.as_str()),
+            ("the agents' logs", agents, &level),
             ("the audit log", audit, "kantaloupe:user:admin"),
         ] {
             ensure!(
@@ -78,7 +91,8 @@ impl Canaries {
         Ok(())
     }
 
-    fn check(&self, name: &str, log: &str) -> anyhow::Result<()> {
+    /// Checks one log for the secrets that are known and for what looks like one.
+    pub fn check(&self, name: &str, log: &str) -> anyhow::Result<()> {
         ensure!(self.0.len() > 5, "only {} secrets are known", self.0.len());
         for (what, secret) in &self.0 {
             ensure!(secret.len() >= 16, "{what} is too short to look for");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use http::Method;
 use kantaloupe_tests::{
+    canary::Canaries,
     e2e::{NAMESPACE, Steps, World, eventually, say},
     kubectl::Shell,
     relay::Cut,
@@ -37,6 +38,9 @@ async fn breaks() -> anyhow::Result<()> {
     steps.run("200 cuts", cuts(&world, &k)).await;
     steps.run("the gateway is killed", killed(&mut world, &k)).await;
     steps.run("the cluster is revoked", revoked(&world, &k)).await;
+    steps
+        .run("no log holds a secret", Canaries::no_secrets(&world, "DEBUG"))
+        .await;
     steps.finish()
 }
 

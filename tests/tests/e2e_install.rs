@@ -365,6 +365,11 @@ impl Test {
     async fn no_secrets(&self) -> anyhow::Result<()> {
         let canaries = self.canaries.lock().await;
         let gateway = self.world.gateway.process.said();
-        canaries.search(&gateway, &self.logs.lock().await, &self.world.cluster.audit()?)
+        canaries.search(
+            "DEBUG",
+            &gateway,
+            &self.logs.lock().await,
+            &self.world.cluster.audit()?,
+        )
     }
 }

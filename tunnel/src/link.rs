@@ -17,6 +17,7 @@ mod accept;
 mod core;
 mod dial;
 mod flight;
+mod metrics;
 mod types;
 
 use std::{
@@ -39,7 +40,8 @@ use tokio::{
 
 pub use accept::{Acceptor, LinkError};
 pub use dial::{DialError, Dialer, OpenError, open};
-pub use types::{Config, Dead, Stats};
+pub use metrics::Metrics;
+pub use types::{Config, Dead};
 
 use self::{
     core::Core,
@@ -205,11 +207,6 @@ impl Link {
     /// A handle for other tasks.
     pub fn handle(&self) -> Handle {
         Handle(self.shared.clone())
-    }
-
-    /// Counters so far.
-    pub fn stats(&self) -> Stats {
-        self.core.stats()
     }
 
     fn lose_carrier(&mut self, now: Instant) {

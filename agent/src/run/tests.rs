@@ -288,6 +288,15 @@ async fn a_cut_connection_is_not_seen_by_a_running_stream() {
         metrics.contains("kantaloupe_agent_tunnel_opened_total 1\n"),
         "{metrics}"
     );
+    let resumes = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("kantaloupe_agent_link_resumes_total "))
+        .unwrap();
+    // Both links each time, unless a cut came while one was still dialing.
+    assert!(
+        (5..=10).contains(&resumes.parse::<u32>().unwrap()),
+        "{resumes} resumes"
+    );
 }
 
 #[tokio::test]

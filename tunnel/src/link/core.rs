@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     flight::Flight,
-    types::{AttachError, Config, Dead, Event, Stats},
+    types::{AttachError, Config, Dead, Event},
 };
 use crate::{
     carrier::blocks::append,
@@ -82,7 +82,6 @@ pub(super) struct Core {
     pong: Option<u64>,
     ack_due: Option<Instant>,
     dead: Option<Dead>,
-    stats: Stats,
 }
 
 impl Core {
@@ -119,10 +118,6 @@ impl Core {
             pong: None,
             ack_due: None,
             dead: None,
-            stats: Stats {
-                carriers: 1,
-                ..Stats::default()
-            },
         }
     }
 
@@ -146,11 +141,6 @@ impl Core {
     /// Bytes kept for a resend.
     pub(super) fn replay_bytes(&self) -> usize {
         delta(self.end, self.acked)
-    }
-
-    /// Counters so far.
-    pub(super) fn stats(&self) -> Stats {
-        self.stats
     }
 
     /// The peer has acknowledged everything and our FIN.
@@ -194,7 +184,6 @@ impl Core {
                 buf = later;
             }
         }
-        self.stats.peak_replay = self.stats.peak_replay.max(self.replay_bytes());
         taken
     }
 
@@ -272,7 +261,10 @@ impl Core {
             }
             let sent = self.frames.get(self.handed)?;
             let (end, wire) = (sent.end(), sent.wire.clone());
-            self.stats.resent += self.sent_max.min(end).saturating_sub(self.next);
+            let again = self.sent_max.min(end).saturating_sub(self.next);
+            if again > 0 {
+                self.config.metrics.resent.inc_by(again);
+            }
             self.handed += 1;
             self.next = end;
             self.sent_max = self.sent_max.max(end);
@@ -327,7 +319,7 @@ impl Core {
             Frame::Ping(value) => self.pong = Some(value),
             Frame::Pong(_) => {
                 if let Some(sent) = self.pinged.take() {
-                    self.stats.rtt = Some(now - sent);
+                    self.config.metrics.round_trip.observe((now - sent).as_secs_f64());
                 }
             }
             Frame::Fin(offset) => {
@@ -361,8 +353,10 @@ impl Core {
             return Err("data after FIN");
         }
         let known = delta(self.received, offset).min(payload.len());
-        self.stats.duplicate += known as u64;
-        payload.advance(known);
+        if known > 0 {
+            self.config.metrics.duplicate.inc_by(known as u64);
+            payload.advance(known);
+        }
         if !payload.is_empty() {
             self.received = end;
             self.queue.push_back(payload);
@@ -483,7 +477,7 @@ impl Core {
             .map_or_else(|| self.unsealed_start(), |f| f.start);
         self.force_ack = true; // the last acknowledgement may have been lost
         (self.since, self.last_heard) = (now, now);
-        self.stats.carriers += 1;
+        self.config.metrics.resumes.inc();
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::metrics::Metrics;
+
 /// Bounds and timers of one end of a link.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,6 +21,8 @@ pub struct Config {
     pub dead_after: Duration,
     /// Time without any carrier after which the link itself is dead.
     pub expiry: Duration,
+    /// Counters, shared by all links of a process.
+    pub metrics: Metrics,
 }
 
 impl Default for Config {
@@ -34,6 +38,7 @@ impl Default for Config {
             ping_busy: Duration::from_secs(1),
             dead_after: Duration::from_secs(3),
             expiry: Duration::from_secs(90),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -76,19 +81,4 @@ pub(super) enum Event {
     CarrierDead,
     /// The link is over.
     Expired,
-}
-
-/// Counters of one link end.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Stats {
-    /// Carriers so far.
-    pub carriers: u64,
-    /// Payload bytes sent more than once.
-    pub resent: u64,
-    /// Payload bytes received more than once, and dropped.
-    pub duplicate: u64,
-    /// Largest size of the replay buffer, bytes.
-    pub peak_replay: usize,
-    /// Last round trip of a ping.
-    pub rtt: Option<Duration>,
 }

@@ -1,3 +1,5 @@
+use prometheus_client::{encoding::text::encode, registry::Registry};
+
 use super::*;
 
 const WINDOW: usize = 64 << 10;
@@ -97,7 +99,7 @@ fn frames_of_an_old_carrier_are_ignored_and_overlap_is_dropped() {
     assert_eq!(pair.ends[1].received(), 500);
 
     pair.settle();
-    assert_eq!(pair.ends[1].stats().duplicate, 500);
+    assert_eq!(pair.ends[1].config.metrics.duplicate.get(), 500);
     assert_eq!(read_all(&mut pair.ends[1], pair.now), pattern(0, 1000));
     assert_eq!(pair.ends[1].attach(2, 0, None, pair.now), Err(AttachError::Stale));
     assert_eq!(
@@ -274,7 +276,11 @@ fn unacknowledged_data_is_probed_sooner_and_an_answer_gives_the_round_trip() {
     let pong = pair.transmit(1);
     pair.now += Duration::from_millis(40);
     pair.deliver(0, 1, &pong);
-    assert_eq!(pair.ends[0].stats().rtt, Some(Duration::from_millis(40)));
+    let mut registry = Registry::default();
+    pair.ends[0].config.metrics.register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    assert!(text.contains("link_round_trip_seconds_sum 0.04\n"), "{text}");
 }
 
 #[test]
