@@ -43,6 +43,12 @@ impl Lists {
         if let Some(status) = self.refused.get(&path) {
             return status_object(*status);
         }
+        if path == "/apis" {
+            return answer(
+                200,
+                &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []}),
+            );
+        }
         let objects = self.objects.entry(path.clone()).or_default();
         if !query.contains("watch=true") {
             return answer(
