@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod cpu;
+pub mod inventory;
 pub mod link;
 pub mod load;
 pub mod memory;

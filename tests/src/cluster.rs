@@ -50,6 +50,11 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one. What an earlier run of the same purpose left behind is taken down first.
     pub async fn start(purpose: &str, dir: &Path) -> anyhow::Result<Self> {
+        Self::start_with(purpose, dir, "*").await
+    }
+
+    /// As [`Cluster::start`], with only some controllers (as `kube-controller-manager --controllers`).
+    pub async fn start_with(purpose: &str, dir: &Path, controllers: &str) -> anyhow::Result<Self> {
         run("prepare.sh", [""; 0]).await?;
         run("cluster.sh", ["sweep", &format!("e2e-{purpose}-")]).await?;
         let name = format!("e2e-{purpose}-{}", std::process::id());
@@ -66,6 +71,7 @@ impl Cluster {
             "auto".as_ref(),
             bin.as_ref(),
             dir.as_ref(),
+            controllers.as_ref(),
         ];
         run("cluster.sh", args).await?;
         let entry = std::fs::read_to_string(Path::new("/run/kantaloupe-testbed").join(&cluster.name))?;
@@ -106,6 +112,11 @@ impl Cluster {
     /// Adds an aggregated API.
     pub async fn aggregate(&self) -> anyhow::Result<()> {
         run("cluster.sh", ["aggregate", &self.name]).await.map(drop)
+    }
+
+    /// Forgets the history of all objects and restarts the API server: a watch that goes on from before gets 410.
+    pub async fn compact(&self) -> anyhow::Result<()> {
+        run("cluster.sh", ["compact", &self.name]).await.map(drop)
     }
 
     /// The API server's audit log so far, one JSON object a line.

@@ -50,9 +50,15 @@ pub struct World {
 impl World {
     /// Starts it all except the agent. `purpose` names the cluster; logs are kept at `level`.
     pub async fn start(purpose: &str, level: &str) -> anyhow::Result<Self> {
+        Self::start_with(purpose, level, "*").await
+    }
+
+    /// As [`World::start`], with only some of the cluster's controllers (as `kube-controller-manager --controllers`).
+    pub async fn start_with(purpose: &str, level: &str, controllers: &str) -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix("kantaloupe-e2e-")?;
         let state = dir.path().join("cluster");
-        let (cluster, image) = tokio::join!(Cluster::start(purpose, &state), agent_image(dir.path()));
+        let cluster = Cluster::start_with(purpose, &state, controllers);
+        let (cluster, image) = tokio::join!(cluster, agent_image(dir.path()));
         let (cluster, (image, archive)) = (cluster?, image?);
         cluster.import(&archive).await?;
         let outside = cluster.outside();

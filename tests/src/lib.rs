@@ -7,10 +7,12 @@
     clippy::print_stderr
 )]
 
+pub mod apiserver;
 pub mod bench;
 pub mod canary;
 pub mod cluster;
 pub mod e2e;
+pub mod fixtures;
 pub mod kubectl;
 pub mod processes;
 pub mod relay;

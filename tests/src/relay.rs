@@ -1,6 +1,14 @@
 //! A TCP relay that breaks connections on purpose, or makes them slow and far.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -57,8 +65,12 @@ pub struct Relay {
     pub addr: SocketAddr,
     cuts: watch::Sender<(u64, Option<Cut>)>,
     refuse: watch::Sender<bool>,
+    moved: Moved,
     _task: AbortOnDropHandle<()>,
 }
+
+/// Bytes so far: from those who connected, and to them.
+type Moved = [Arc<AtomicU64>; 2];
 
 impl Relay {
     /// Starts on a free port.
@@ -73,11 +85,21 @@ impl Relay {
         let cuts = watch::Sender::new((0, None));
         let refuse = watch::Sender::new(false);
         let pipes = line.map(|line| [Arc::new(Pipe::new(line)), Arc::new(Pipe::new(line))]);
-        let task = tokio::spawn(accept(listener, to, pipes, cuts.clone(), refuse.subscribe()));
+        let moved = Moved::default();
+        let task = accept(
+            listener,
+            to,
+            pipes,
+            cuts.clone(),
+            refuse.subscribe(),
+            moved.clone(),
+        );
+        let task = tokio::spawn(task);
         Ok(Self {
             addr,
             cuts,
             refuse,
+            moved,
             _task: AbortOnDropHandle::new(task),
         })
     }
@@ -85,6 +107,11 @@ impl Relay {
     /// Connections that are there now.
     pub fn connections(&self) -> usize {
         self.cuts.receiver_count()
+    }
+
+    /// Bytes that came from those who connected, so far.
+    pub fn bytes_up(&self) -> u64 {
+        self.moved[0].load(Ordering::Relaxed)
     }
 
     /// Breaks every connection that is there now; later ones are sound.
@@ -104,6 +131,7 @@ async fn accept(
     pipes: Option<[Arc<Pipe>; 2]>,
     cuts: watch::Sender<(u64, Option<Cut>)>,
     refuse: watch::Receiver<bool>,
+    moved: Moved,
 ) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -115,13 +143,13 @@ async fn accept(
             let _ = near.set_zero_linger();
             continue;
         }
-        let (cuts, pipes) = (cuts.subscribe(), pipes.clone());
+        let (cuts, pipes, moved) = (cuts.subscribe(), pipes.clone(), moved.clone());
         connections.spawn(async move {
             let Ok(far) = TcpStream::connect(to).await else {
                 let _ = near.set_zero_linger();
                 return;
             };
-            let _ = forward(near, far, pipes, cuts).await;
+            let _ = forward(near, far, pipes, cuts, moved).await;
         });
     }
 }
@@ -131,6 +159,7 @@ async fn forward(
     far: TcpStream,
     pipes: Option<[Arc<Pipe>; 2]>,
     mut cuts: watch::Receiver<(u64, Option<Cut>)>,
+    [count_up, count_down]: Moved,
 ) -> io::Result<()> {
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
@@ -145,13 +174,9 @@ async fn forward(
     let before = cuts.borrow_and_update().0;
     let (near_r, near_w) = near.into_split();
     let (far_r, far_w) = far.into_split();
-    let (mut up, mut down) = match pipes {
-        None => (Copy::new(near_r, far_w, None), Copy::new(far_r, near_w, None)),
-        Some([u, d]) => (
-            Copy::new(near_r, far_w, Some(u)),
-            Copy::new(far_r, near_w, Some(d)),
-        ),
-    };
+    let [pipe_up, pipe_down] = pipes.map_or([None, None], |pipes| pipes.map(Some));
+    let mut up = Copy::new(near_r, far_w, pipe_up, count_up);
+    let mut down = Copy::new(far_r, near_w, pipe_down, count_down);
     let how = tokio::select! {
         cut = cuts.wait_for(|(n, _)| *n != before) => cut.map_err(io::Error::other)?.1,
         // Each direction may end by itself (half-close) while the other goes on.
@@ -193,11 +218,12 @@ struct Copy {
     r: OwnedReadHalf,
     w: OwnedWriteHalf,
     pipe: Option<Arc<Pipe>>,
+    count: Arc<AtomicU64>,
 }
 
 impl Copy {
-    fn new(r: OwnedReadHalf, w: OwnedWriteHalf, pipe: Option<Arc<Pipe>>) -> Self {
-        Self { r, w, pipe }
+    fn new(r: OwnedReadHalf, w: OwnedWriteHalf, pipe: Option<Arc<Pipe>>, count: Arc<AtomicU64>) -> Self {
+        Self { r, w, pipe, count }
     }
 
     async fn run(&mut self) {
@@ -213,7 +239,10 @@ impl Copy {
         loop {
             match self.r.read(&mut buf).await? {
                 0 => return Ok(()),
-                n => self.w.write_all(&buf[..n]).await?,
+                n => {
+                    self.count.fetch_add(n as u64, Ordering::Relaxed);
+                    self.w.write_all(&buf[..n]).await?;
+                }
             }
         }
     }
@@ -221,7 +250,7 @@ impl Copy {
     async fn slow(&mut self, pipe: &Pipe) -> io::Result<()> {
         // Bounded by the permits of the line's queue.
         let (sender, mut receiver) = mpsc::channel::<(Instant, Bytes, OwnedSemaphorePermit)>(4096);
-        let (r, w) = (&mut self.r, &mut self.w);
+        let (r, w, count) = (&mut self.r, &mut self.w, &self.count);
         let enter = async move {
             let mut buf = vec![0; 16 << 10];
             loop {
@@ -229,6 +258,7 @@ impl Copy {
                 if n == 0 {
                     return Ok::<_, io::Error>(());
                 }
+                count.fetch_add(n as u64, Ordering::Relaxed);
                 let (at, permit) = pipe.enter(n).await;
                 if sender
                     .send((at, Bytes::copy_from_slice(&buf[..n]), permit))

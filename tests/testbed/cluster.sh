@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # A real one-node Kubernetes in its own network namespace, several at once. Needs root on Linux and what prepare.sh makes.
-#   cluster.sh up NAME INDEX BIN_DIR STATE_DIR   ready in about 10 s; admin kubeconfig: STATE_DIR/admin.kubeconfig. INDEX 1-254 or "auto"
+#   cluster.sh up NAME INDEX BIN_DIR STATE_DIR [CONTROLLERS]
+#                                                ready in about 10 s; admin kubeconfig: STATE_DIR/admin.kubeconfig. INDEX 1-254 or "auto";
+#                                                CONTROLLERS as kube-controller-manager --controllers, "*" by default
 #   cluster.sh down NAME [STATE_DIR]             also what a crash left of it
 #   cluster.sh exec NAME COMMAND...              runs inside the cluster's network, with its kubectl, helm and admin kubeconfig
 #   cluster.sh import NAME STATE_DIR ARCHIVE...  loads image archives (docker-archive)
 #   cluster.sh aggregate NAME                    adds an aggregated API: wardle.example.com (flunders, fischers)
+#   cluster.sh compact NAME                      drops the history of all objects and restarts the API server: an old watch gets 410
 #   cluster.sh list                              what is up
 #   cluster.sh sweep [PREFIX]                    takes down clusters (whose name starts so) whose starter has died
 #
@@ -89,7 +92,6 @@ kind: Policy
 omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 T
-  start etcd etcd --data-dir "$dir/etcd" --unsafe-no-fsync --log-level warn
   start apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 --service-cluster-ip-range=10.96.0.0/16 \
     --bind-address=0.0.0.0 --secure-port=6443 --advertise-address="$node" --allow-privileged=true --authorization-mode=Node,RBAC \
     --tls-cert-file=pki/apiserver.crt --tls-private-key-file=pki/apiserver.key --client-ca-file=pki/ca.crt \
@@ -185,8 +187,8 @@ T
 }
 
 up() {
-  [ $# -eq 4 ] || fail "usage: cluster.sh up NAME INDEX BIN_DIR STATE_DIR"
-  name=$1 index=$2 bin=$(realpath "$3") dir=$(realpath -m "$4") ns=kt-$1
+  [ $# -eq 4 ] || [ $# -eq 5 ] || fail "usage: cluster.sh up NAME INDEX BIN_DIR STATE_DIR [CONTROLLERS]"
+  name=$1 index=$2 bin=$(realpath "$3") dir=$(realpath -m "$4") ns=kt-$1 controllers=${5:-*}
   [ -x "$bin/kube-apiserver" ] && [ -e "$bin/../images/pause.tar" ] || fail "$bin does not hold all programs: run prepare.sh first"
   [ ! -d "$dir" ] || [ -z "$(ls -A "$dir")" ] || fail "$dir exists: run down first"
   claim
@@ -194,12 +196,14 @@ up() {
   export PATH=$bin:$PATH; mkdir -p "$dir"/{pki,log,cni,kubelet,containerd}; cd "$dir"; umask 022
   export KUBECONFIG=$dir/admin.kubeconfig
 
-  network; runtime; certificates; api_server
+  network; runtime; certificates
+  start etcd etcd --data-dir "$dir/etcd" --unsafe-no-fsync --log-level warn
+  api_server
   await containerd ctr -a containerd/containerd.sock version
   local archive
   for archive in "$bin"/../images/*.tar; do import "$name" "$dir" "$archive"; done
   await "the API server" inside kubectl get --raw /readyz
-  start controller kube-controller-manager --kubeconfig=controller.kubeconfig "${controller_flags[@]}" \
+  start controller kube-controller-manager --kubeconfig=controller.kubeconfig "${controller_flags[@]}" --controllers="$controllers" \
     --service-account-private-key-file=pki/sa.key --root-ca-file=pki/ca.crt --cluster-signing-cert-file=pki/ca.crt --cluster-signing-key-file=pki/ca.key
   start scheduler kube-scheduler --kubeconfig=scheduler.kubeconfig --leader-elect=false
   node
@@ -258,6 +262,17 @@ T
   await "the aggregated API" inside kubectl get flunders.wardle.example.com
 }
 
+compact() {
+  name=$1 ns=kt-$1 dir=$(field "$1" 2); local node revision; node=10.77.$(field "$name" 1).2
+  [ -n "$dir" ] || fail "there is no cluster $name"
+  PATH=$(field "$name" 3):$PATH KUBECONFIG=$dir/admin.kubeconfig; export PATH KUBECONFIG; cd "$dir"
+  revision=$(inside kubectl get --raw '/api/v1/namespaces?limit=1' | sed 's/.*"resourceVersion":"\([0-9]*\)".*/\1/;q')
+  inside curl -fsS http://127.0.0.1:2379/v3/kv/compaction -d "{\"revision\": \"$revision\", \"physical\": true}" >/dev/null
+  pkill -9 -f "^kube-apiserver .*$dir/" || true
+  api_server
+  await "the API server" inside kubectl get --raw /readyz
+}
+
 # By namespace and cgroup, not by remembered process ids: those may be another program's by now.
 members() {
   ip netns pids "$ns" 2>/dev/null || true
@@ -311,7 +326,7 @@ sweep() {
 
 action=${1:-}; [ $# -eq 0 ] || shift
 case $action in
-  up | down | import | aggregate | list | sweep) "$action" "$@" ;;
+  up | down | import | aggregate | compact | list | sweep) "$action" "$@" ;;
   exec) execute "$@" ;;
-  *) sed -n '2,9p' "$0" >&2; exit 64 ;;
+  *) sed -n '2,12p' "$0" >&2; exit 64 ;;
 esac

@@ -18,3 +18,14 @@ pub fn resident(pid: u32) -> anyhow::Result<u64> {
     let pages: u64 = statm.split_whitespace().nth(1).unwrap_or("0").parse()?;
     Ok(pages * 4096)
 }
+
+/// The most that was resident since the process started, bytes (`/proc/PID/status`, `VmHWM`).
+pub fn peak_resident(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: u64 = line
+        .and_then(|rest| rest.split_whitespace().next())
+        .unwrap_or("0")
+        .parse()?;
+    Ok(kib * 1024)
+}

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use kantaloupe_tests::bench::{chain, link, memory, report};
+use kantaloupe_tests::bench::{chain, inventory, link, memory, report};
 
 // As what ships.
 #[global_allocator]
@@ -49,6 +49,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted("fleet") {
         runtime.block_on(memory::fleet(&mut report))?;
+    }
+    if wanted("inventory") {
+        runtime.block_on(inventory::run(&mut report))?;
     }
     report.write(Path::new("target/bench/report.json"))
 }

@@ -1,0 +1,243 @@
+//! A real API server with its etcd and nothing else: no kubelet, no controller touches what a test puts into it.
+//! Needs no root. The end-to-end tests use whole clusters ([`crate::cluster`]).
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    process::Command,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    cluster::testbed,
+    processes::{Process, free_port},
+    tunnel::{Tls, localhost},
+};
+
+/// Cold start on a loaded machine.
+const START: Duration = Duration::from_mins(1);
+/// Longest for one request; a list of everything at scale is the longest.
+const REQUEST: Duration = Duration::from_mins(2);
+/// The bearer token of the administrator of a server that lives for one test.
+const TOKEN: &str = "administrator";
+
+/// A running one; it ends with its handle, its data stay in its folder.
+pub struct ApiServer {
+    // The server goes before the store.
+    pub server: Process,
+    pub etcd: Process,
+    pub addr: SocketAddr,
+    pub tls: Tls,
+    pub dir: PathBuf,
+    etcd_url: String,
+}
+
+impl ApiServer {
+    /// Starts on what is in `dir/etcd`, or on nothing.
+    pub async fn start(dir: &Path) -> anyhow::Result<Self> {
+        let tls = Tls::new();
+        std::fs::create_dir_all(dir)?;
+        for (name, text) in [
+            ("tls.crt", tls.cert_pem.as_str()),
+            ("tls.key", &tls.key_pem),
+            ("tokens.csv", &format!("{TOKEN},admin,admin,system:masters")),
+        ] {
+            std::fs::write(dir.join(name), text)?;
+        }
+        let (client, peer, addr) = (free_port()?, free_port()?, free_port()?);
+        let etcd_url = format!("http://{client}");
+        let mut command = Command::new(program("etcd")?);
+        command
+            .arg("--data-dir")
+            .arg(dir.join("etcd"))
+            .args([
+                "--unsafe-no-fsync",
+                "--log-level=error",
+                "--quota-backend-bytes=4294967296",
+            ])
+            .args([
+                format!("--listen-client-urls={etcd_url}"),
+                format!("--advertise-client-urls={etcd_url}"),
+                format!("--listen-peer-urls=http://{peer}"),
+                format!("--initial-advertise-peer-urls=http://{peer}"),
+                format!("--initial-cluster=default=http://{peer}"),
+                "--force-new-cluster".to_owned(),
+            ]);
+        let etcd = Process::start(&mut command, dir.join("etcd.log"))?;
+        let server = serve(dir, addr, &etcd_url)?;
+        let mut started = Self {
+            server,
+            etcd,
+            addr,
+            tls,
+            dir: dir.to_owned(),
+            etcd_url,
+        };
+        started.ready().await?;
+        Ok(started)
+    }
+
+    /// Ends the server with SIGKILL and starts it again on the same store: every watch breaks, and its cache of past
+    /// changes is empty.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.server.kill().await?;
+        self.server = serve(&self.dir, self.addr, &self.etcd_url)?;
+        self.ready().await
+    }
+
+    async fn ready(&mut self) -> anyhow::Result<()> {
+        let end = Instant::now() + START;
+        loop {
+            for process in [&mut self.server, &mut self.etcd] {
+                if let Some(status) = process.ended()? {
+                    anyhow::bail!(
+                        "{} ended with {status}: {}",
+                        process.log.display(),
+                        process.said()
+                    );
+                }
+            }
+            if let Ok(mut client) = self.connect().await
+                && let Ok((StatusCode::OK, _)) = client.send(Method::GET, "/readyz", "", Bytes::new()).await
+            {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < end,
+                "the API server is not ready: {}",
+                self.server.said()
+            );
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// A connection as the administrator.
+    pub async fn connect(&self) -> anyhow::Result<Client> {
+        let tcp = TcpStream::connect(self.addr).await?;
+        tcp.set_nodelay(true)?;
+        Client::new(self.tls.connector.connect(localhost(), tcp).await?).await
+    }
+
+    /// Writes the administrator's kubeconfig.
+    pub fn kubeconfig(&self, path: &Path) -> anyhow::Result<()> {
+        let value = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {
+                "server": format!("https://localhost:{}", self.addr.port()),
+                "certificate-authority": self.dir.join("tls.crt")}}],
+            "users": [{"name": "test", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        });
+        Ok(std::fs::write(path, value.to_string())?)
+    }
+}
+
+/// One connection to an API server: one request at a time.
+pub struct Client {
+    sender: SendRequest<Full<Bytes>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Client {
+    /// Over a connection that is there.
+    pub async fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> anyhow::Result<Self> {
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
+        let task = tokio::spawn(async move {
+            // Its requests fail with the reason.
+            let _ended = connection.await;
+        });
+        Ok(Self {
+            sender,
+            _task: AbortOnDropHandle::new(task),
+        })
+    }
+
+    /// One request; `kind` is its content type if it has a body.
+    pub async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: impl Into<Bytes>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let body = body.into();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        self.sender.ready().await?;
+        let answer = async {
+            let response = self.sender.send_request(request.body(Full::new(body))?).await?;
+            let status = response.status();
+            anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
+        };
+        timeout(REQUEST, answer).await.with_context(|| path.to_owned())?
+    }
+
+    /// One request that has to succeed.
+    pub async fn ok(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+        let kind = if method == Method::PATCH {
+            "application/merge-patch+json"
+        } else {
+            "application/json"
+        };
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let (status, answer) = self.send(method.clone(), path, kind, text).await?;
+        ensure!(
+            status.is_success(),
+            "{method} {path}: {status}: {}",
+            String::from_utf8_lossy(&answer)
+        );
+        Ok(serde_json::from_slice(&answer)?)
+    }
+}
+
+fn program(name: &str) -> anyhow::Result<PathBuf> {
+    let path = testbed().join("bin").join(name);
+    ensure!(
+        path.is_file(),
+        "{} is missing: run tests/testbed/prepare.sh",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn serve(dir: &Path, addr: SocketAddr, etcd: &str) -> anyhow::Result<Process> {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let mut command = Command::new(program("kube-apiserver")?);
+    command.args([
+        format!("--etcd-servers={etcd}"),
+        format!("--bind-address={}", addr.ip()),
+        format!("--advertise-address={}", addr.ip()),
+        format!("--secure-port={}", addr.port()),
+        format!("--tls-cert-file={}", at("tls.crt")),
+        format!("--tls-private-key-file={}", at("tls.key")),
+        format!("--token-auth-file={}", at("tokens.csv")),
+        format!("--service-account-key-file={}", at("tls.crt")),
+        format!("--service-account-signing-key-file={}", at("tls.key")),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+        "--authorization-mode=RBAC".to_owned(),
+        // Without controllers nobody makes service accounts.
+        "--disable-admission-plugins=ServiceAccount".to_owned(),
+    ]);
+    Process::start(&mut command, dir.join("apiserver.log"))
+}
