@@ -366,7 +366,7 @@ impl Test {
     ) -> anyhow::Result<Duration> {
         let start = Instant::now();
         let path = format!(
-            "/api/v1/clusters/{}/allocations?namespace=default&q={pod}",
+            "/api/v1/clusters/{}/allocations?namespace=default&pod={pod}",
             self.id
         );
         loop {

@@ -125,7 +125,7 @@ async fn counts(gateway: &Gateway, id: &str) -> anyhow::Result<Option<(u64, u64,
         return Ok(None);
     }
     let summary: Value = serde_json::from_slice(&body)?;
-    let count = |name: &str| summary["counts"][name].as_u64();
+    let count = |name: &str| summary["summary"]["counts"][name].as_u64();
     Ok(count("nodes")
         .zip(count("gpus"))
         .zip(count("pods"))
@@ -155,7 +155,7 @@ async fn changes(
         population::namespace_of(CHANGES - 1),
         population::pod_name(CHANGES - 1),
     );
-    let path = format!("/api/v1/clusters/{id}/allocations?namespace={namespace}&q={name}");
+    let path = format!("/api/v1/clusters/{id}/allocations?namespace={namespace}&pod={name}");
     loop {
         let page = gateway.json(Method::GET, &path, None).await?;
         if page["items"][0]["memoryMib"] == 8192 {
@@ -187,7 +187,7 @@ async fn changes(
 /// A filtered page of the fleet's devices, on a connection of its own each time, as the console asks.
 async fn pages(report: &mut Report, gateway: &Gateway) -> anyhow::Result<()> {
     let paths = [
-        "/api/v1/gpus?model=NVIDIA%20L40S&healthy=true&sort=-memoryUsedMib&limit=100",
+        "/api/v1/gpus?model=NVIDIA%20L40S&healthy=true&sort=-memoryUsed&limit=100",
         "/api/v1/gpus?vendor=nvidia&mode=hami-core&sort=model&limit=100",
         "/api/v1/gpus?node=gpu-04999&limit=100",
     ];
