@@ -71,7 +71,7 @@ echo '{"apiVersion":"node.k8s.io/v1","kind":"RuntimeClass","metadata":{"name":"n
 put() { # one object, as it is, with its status
   local object=$1 kind name namespace
   kind=$(jq -r .kind <<<"$object") name=$(jq -r .metadata.name <<<"$object") namespace=$(jq -r '.metadata.namespace // "default"' <<<"$object")
-  k -n "$namespace" delete "$kind" "$name" --ignore-not-found --wait=true --cascade=orphan >/dev/null
+  k -n "$namespace" delete "$kind" "$name" --ignore-not-found --wait=true --cascade=background >/dev/null
   k create -f - <<<"$object" >/dev/null
   [ "$(jq '.status != null and (.kind | IN("PersistentVolume") | not)' <<<"$object")" = false ] ||
     k -n "$namespace" patch "$kind" "$name" --subresource=status --type=merge -p "$(jq -c '{status}' <<<"$object")" >/dev/null
@@ -113,7 +113,7 @@ while read -r fault; do
     k -n "$(jq -r '.namespace // "default"' <<<"$patch")" patch "$(jq -r .kind <<<"$patch")" "$(jq -r .name <<<"$patch")" "${status[@]}" --type=merge -p "$(jq -c .merge <<<"$patch")" >/dev/null
   done < <(jq -c '.patch // [] | .[]' <<<"$fault")
   while read -r gone; do
-    undo+=("$gone"); k -n "$(jq -r '.namespace // "default"' <<<"$gone")" delete "$(jq -r .kind <<<"$gone")" "$(jq -r .name <<<"$gone")" --cascade=orphan >/dev/null
+    undo+=("$gone"); k -n "$(jq -r '.namespace // "default"' <<<"$gone")" delete "$(jq -r .kind <<<"$gone")" "$(jq -r .name <<<"$gone")" --cascade=background >/dev/null
   done < <(jq -c '.delete // [] | .[]' <<<"$fault")
   while read -r added; do put "$added"; done < <(jq -c '.add // [] | .[]' <<<"$fault")
   check "$(jq -r .name <<<"$fault")" "$(jq -r .code <<<"$fault")"

@@ -54,6 +54,17 @@ pub async fn create(api: &mut Client, object: &Value) -> anyhow::Result<()> {
     if deleted {
         meta.insert("finalizers".into(), json!([FINALIZER]));
     }
+    // The API server takes no dots in names of devices, and drivers leave them out.
+    for device in object
+        .pointer_mut("/spec/devices")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(name) = device["name"].as_str() {
+            device["name"] = name.replace('.', "").into();
+        }
+    }
     let (collection, name) = (collection(&object)?, text(&object, "/metadata/name")?);
     api.ok(Method::POST, &collection, Some(&object)).await?;
     let path = format!("{collection}/{name}");
