@@ -7,31 +7,25 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use http::{Method, StatusCode};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     process::Command,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    client::Client,
     cluster::testbed,
+    kubeconfig,
     processes::{Process, free_port},
     tunnel::{Tls, localhost},
 };
 
 /// Cold start on a loaded machine.
 const START: Duration = Duration::from_mins(1);
-/// Longest for one request; a list of everything at scale is the longest.
-const REQUEST: Duration = Duration::from_mins(2);
 /// The bearer token of the administrator of a server that lives for one test.
 const TOKEN: &str = "administrator";
 
@@ -129,84 +123,12 @@ impl ApiServer {
     pub async fn connect(&self) -> anyhow::Result<Client> {
         let tcp = TcpStream::connect(self.addr).await?;
         tcp.set_nodelay(true)?;
-        Client::new(self.tls.connector.connect(localhost(), tcp).await?).await
+        Client::new(self.tls.connector.connect(localhost(), tcp).await?, TOKEN).await
     }
 
     /// Writes the administrator's kubeconfig.
     pub fn kubeconfig(&self, path: &Path) -> anyhow::Result<()> {
-        let value = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {
-                "server": format!("https://localhost:{}", self.addr.port()),
-                "certificate-authority": self.dir.join("tls.crt")}}],
-            "users": [{"name": "test", "user": {"token": TOKEN}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        });
-        Ok(std::fs::write(path, value.to_string())?)
-    }
-}
-
-/// One connection to an API server: one request at a time.
-pub struct Client {
-    sender: SendRequest<Full<Bytes>>,
-    _task: AbortOnDropHandle<()>,
-}
-
-impl Client {
-    /// Over a connection that is there.
-    pub async fn new(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> anyhow::Result<Self> {
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
-        let task = tokio::spawn(async move {
-            // Its requests fail with the reason.
-            let _ended = connection.await;
-        });
-        Ok(Self {
-            sender,
-            _task: AbortOnDropHandle::new(task),
-        })
-    }
-
-    /// One request; `kind` is its content type if it has a body.
-    pub async fn send(
-        &mut self,
-        method: Method,
-        path: &str,
-        kind: &str,
-        body: impl Into<Bytes>,
-    ) -> anyhow::Result<(StatusCode, Bytes)> {
-        let body = body.into();
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "localhost")
-            .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"));
-        if !body.is_empty() {
-            request = request.header(header::CONTENT_TYPE, kind);
-        }
-        self.sender.ready().await?;
-        let answer = async {
-            let response = self.sender.send_request(request.body(Full::new(body))?).await?;
-            let status = response.status();
-            anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
-        };
-        timeout(REQUEST, answer).await.with_context(|| path.to_owned())?
-    }
-
-    /// One request that has to succeed.
-    pub async fn ok(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let kind = if method == Method::PATCH {
-            "application/merge-patch+json"
-        } else {
-            "application/json"
-        };
-        let text = body.map(Value::to_string).unwrap_or_default();
-        let (status, answer) = self.send(method.clone(), path, kind, text).await?;
-        ensure!(
-            status.is_success(),
-            "{method} {path}: {status}: {}",
-            String::from_utf8_lossy(&answer)
-        );
-        Ok(serde_json::from_slice(&answer)?)
+        kubeconfig::write(path, self.addr, &self.tls, TOKEN)
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::apiserver::Client;
+use crate::client::Client;
 
 /// A node of this name is the test cluster's own, with a kubelet that would run the pods.
 const OWN_NODE: &str = "node1";

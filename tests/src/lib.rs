@@ -10,9 +10,11 @@
 pub mod apiserver;
 pub mod bench;
 pub mod canary;
+pub mod client;
 pub mod cluster;
 pub mod e2e;
 pub mod fixtures;
+pub mod kubeconfig;
 pub mod kubectl;
 pub mod processes;
 pub mod relay;

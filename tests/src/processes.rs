@@ -9,9 +9,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
     net::TcpStream,
@@ -19,7 +17,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::tunnel::{Tls, localhost};
+use crate::{
+    client::Client,
+    tunnel::{Tls, localhost},
+};
 
 /// Longest time for a process to come up on a loaded machine.
 const START: Duration = Duration::from_secs(30);
@@ -198,24 +199,9 @@ impl Gateway {
     ) -> anyhow::Result<(StatusCode, Bytes)> {
         let tcp = TcpStream::connect(self.addr).await?;
         let stream = self.tls.connector.connect(localhost(), tcp).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "localhost")
-            .header("authorization", format!("Bearer {}", self.token));
-        if body.is_some() {
-            request = request.header("content-type", "application/json");
-        }
-        let body = body.map(|b| b.to_string()).unwrap_or_default();
-        let response = sender
-            .send_request(request.body(Full::new(Bytes::from(body)))?)
-            .await?;
-        let status = response.status();
-        let bytes = response.into_body().collect().await?.to_bytes();
-        connection.abort();
-        Ok((status, bytes))
+        let mut client = Client::new(stream, &self.token).await?;
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        client.send(method, path, "application/json", body).await
     }
 
     /// A request that has to succeed with JSON.

@@ -1,7 +1,7 @@
 //! As much of an API server as an agent needs to run, with [`crate::service`] behind it, in the process of the test.
 //! Benchmarks use a process in Go (`bench/server.rs`), the end-to-end tests of kubectl a real one.
 
-use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
@@ -55,20 +55,6 @@ impl Upstream {
             _task: AbortOnDropHandle::new(task),
         })
     }
-}
-
-/// Writes a kubeconfig that leads to an address of loopback.
-pub fn kubeconfig(addr: SocketAddr, path: &Path, tls: &Tls) -> anyhow::Result<()> {
-    let ca = path.with_extension("crt");
-    std::fs::write(&ca, &tls.cert_pem)?;
-    let value = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "bench",
-        "clusters": [{"name": "bench", "cluster": {
-            "server": format!("https://localhost:{}", addr.port()), "certificate-authority": ca}}],
-        "users": [{"name": "bench", "user": {"token": "bench"}}],
-        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
-    });
-    Ok(std::fs::write(path, value.to_string())?)
 }
 
 async fn answer(

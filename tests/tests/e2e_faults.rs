@@ -15,9 +15,10 @@ use kantaloupe_checks::{Code, Fault, Lang};
 use kantaloupe_tests::{
     cluster,
     e2e::{Steps, build, eventually},
+    kubeconfig,
     processes::{Agent, Gateway, Process, binary, clock_off, free_port},
     tunnel::Tls,
-    upstream::{self, Upstream},
+    upstream::Upstream,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -111,7 +112,7 @@ impl Test {
         // Each has a Secret of its own.
         let upstream = Upstream::start(&self.tls).await?;
         let kubeconfig = dir.join("kubeconfig");
-        upstream::kubeconfig(upstream.addr, &kubeconfig, &self.tls)?;
+        kubeconfig::write(&kubeconfig, upstream.addr, &self.tls, "test")?;
         let (ca, file, health) = (dir.join("ca.crt"), dir.join("token"), free_port()?);
         std::fs::write(&ca, &self.gateway.tls.cert_pem)?;
         std::fs::write(&file, token)?;
@@ -242,7 +243,7 @@ impl Test {
     async fn agent_config(&self) -> anyhow::Result<()> {
         let dir = self.room("config")?;
         let kubeconfig = dir.join("kubeconfig");
-        upstream::kubeconfig(self.upstream.addr, &kubeconfig, &self.tls)?;
+        kubeconfig::write(&kubeconfig, self.upstream.addr, &self.tls, "test")?;
         let broken = dir.join("broken.yaml");
         std::fs::write(&broken, "controlPlane: {url: http://gateway\nmore: [")?;
         let mistaken = dir.join("mistaken.yaml");
@@ -324,7 +325,7 @@ impl Test {
         let dir = self.room("no-api-server")?;
         let kubeconfig = dir.join("kubeconfig");
         let gone = Upstream::start(&self.tls).await?;
-        upstream::kubeconfig(gone.addr, &kubeconfig, &self.tls)?;
+        kubeconfig::write(&kubeconfig, gone.addr, &self.tls, "test")?;
         drop(gone);
         let token = self.gateway.create_cluster("lonely").await?.1;
         let agent = Agent::start(&dir, &self.url(), &kubeconfig, &token, &self.tls)?;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, ensure};
 use http::Method;
 use kantaloupe_tests::{
-    apiserver::Client,
+    client::Client,
     e2e::{NAMESPACE, Steps, World, eventually, say},
     fixtures,
     processes::binary,
@@ -495,7 +495,8 @@ async fn proxy(world: &World, socket: &Path) -> anyhow::Result<Child> {
 }
 
 async fn connect(socket: &Path) -> anyhow::Result<Client> {
-    Client::new(UnixStream::connect(socket).await?).await
+    // The proxy has the administrator's credentials; what is sent here is not looked at.
+    Client::new(UnixStream::connect(socket).await?, "").await
 }
 
 /// Process ids of the cluster's agents on this machine.

@@ -13,10 +13,11 @@ use super::{
     server::{self, Server},
 };
 use crate::{
+    kubeconfig,
     processes::{Agent, Gateway, Process, free_port},
     relay::{Line, Relay},
     tunnel::Tls,
-    upstream::{self, Upstream},
+    upstream::Upstream,
 };
 
 /// Bytes of one bulk measurement.
@@ -40,8 +41,8 @@ impl Chain {
     pub async fn start(dir: &Path, line: Option<Line>) -> anyhow::Result<Self> {
         let tls = Tls::new();
         let server = Server::start(dir, &tls).await?;
-        let kubeconfig = dir.join("kubeconfig");
-        upstream::kubeconfig(server.addr, &kubeconfig, &tls)?;
+        let file = dir.join("kubeconfig");
+        kubeconfig::write(&file, server.addr, &tls, "bench")?;
         let gateway = Gateway::start(dir, &tls).await?;
         let relay = match line {
             Some(line) => Some(Relay::start(gateway.addr, Some(line)).await?),
@@ -49,13 +50,7 @@ impl Chain {
         };
         let port = relay.as_ref().map_or(gateway.addr, |r| r.addr).port();
         let (id, token) = gateway.create_cluster("bench").await?;
-        let agent = Agent::start(
-            dir,
-            &format!("https://localhost:{port}"),
-            &kubeconfig,
-            &token,
-            &tls,
-        )?;
+        let agent = Agent::start(dir, &format!("https://localhost:{port}"), &file, &token, &tls)?;
         gateway
             .wait_state(&id, "connected", Duration::from_secs(30))
             .await
