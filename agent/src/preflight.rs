@@ -27,7 +27,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kantaloupe_checks::{Code, Fault, Lang, Outcome, Severity, Verdict, all};
+use kantaloupe_checks::{Code, Lang, Outcome, Severity, Verdict, all};
 use kantaloupe_gpu::platform::{checks, distribution, facts::Facts};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -243,19 +243,17 @@ async fn everything(
     if !cluster {
         return (outcomes, None);
     }
-    let kube = run::infer_kube().await;
-    let client = kube
-        .as_ref()
-        .ok()
-        .cloned()
-        .and_then(|kube| kube::Client::try_from(kube).ok());
-    let facts = gather::facts(ask(command, good, kube, addresses, deadline)).await;
+    let client = match run::infer_kube().await {
+        Ok(kube) => kube::Client::try_from(kube).map_err(|error| error.to_string()),
+        Err(fault) => Err(fault.what_and_detail()),
+    };
+    let facts = gather::facts(ask(command, good, client.clone(), addresses, deadline)).await;
     if let (Command::Doctor, Some(config)) = (command, good) {
         let reachable = matches!(
             facts.api.as_ref().and_then(|api| api.answer.as_ref()),
             Some(Ok(_))
         );
-        let client = client.as_ref().filter(|_| reachable);
+        let client = client.as_ref().ok().filter(|_| reachable);
         outcomes.extend(identity::outcomes(config, client, facts.rights.as_ref()).await);
     }
     outcomes.extend(checks::run(&facts).into_iter().filter(|outcome| {
@@ -267,12 +265,12 @@ async fn everything(
 fn ask(
     command: Command,
     config: Option<&Config>,
-    kube: Result<kube::Config, Fault>,
+    client: Result<kube::Client, String>,
     egress: Option<(Vec<IpAddr>, u16)>,
     deadline: Instant,
 ) -> Ask<'_> {
     Ask {
-        kube,
+        client,
         pod: config
             .filter(|_| local::in_pod())
             .map(|config| (config.pod_namespace.as_str(), config.pod_name.as_str())),

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use futures::{StreamExt, stream};
 use http::Request;
 use jiff::Timestamp;
-use kantaloupe_checks::Fault;
 use kantaloupe_gpu::{
     object::Pod,
     platform::{
@@ -15,6 +14,7 @@ use kantaloupe_gpu::{
     },
 };
 use kube::Client;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
@@ -41,7 +41,7 @@ const GATEWAYS: usize = 8;
 /// What to ask.
 pub(super) struct Ask<'a> {
     /// The way to the API server, or why there is none.
-    pub(super) kube: Result<kube::Config, Fault>,
+    pub(super) client: Result<Client, String>,
     /// Namespace and name of the pod that this runs in.
     pub(super) pod: Option<(&'a str, &'a str)>,
     /// Secret with the identity.
@@ -64,11 +64,7 @@ pub(super) async fn facts(ask: Ask<'_>) -> Facts {
         }),
         ..Facts::default()
     };
-    let client = match ask.kube {
-        Ok(config) => Client::try_from(config).map_err(|error| error.to_string()),
-        Err(fault) => Err(fault.what_and_detail()),
-    };
-    let client = match client {
+    let client = match ask.client {
         Ok(client) => client,
         Err(why) => return failed(why),
     };
@@ -79,12 +75,13 @@ pub(super) async fn facts(ask: Ask<'_>) -> Facts {
     };
     let took = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
 
+    let objects = Mutex::new(Objects::default());
     let lists = stream::iter(KINDS)
-        .map(|kind| list(&client, kind, ask.deadline))
+        .map(|kind| list(&client, kind, ask.deadline, &objects))
         .buffer_unordered(AT_ONCE)
-        .collect::<Vec<_>>();
+        .collect::<()>();
     let namespace = ask.pod.map_or("default", |(namespace, _)| namespace);
-    let (lists, groups, rules, pod, tunnel) = tokio::join!(
+    let ((), groups, rules, pod, tunnel) = tokio::join!(
         lists,
         within(ask.deadline, client.list_api_groups()),
         rules(&client, namespace, ask.deadline),
@@ -92,18 +89,7 @@ pub(super) async fn facts(ask: Ask<'_>) -> Facts {
         local::tunnel(ask.health),
     );
 
-    let mut objects = Objects::default();
-    for (kind, pages, read) in lists {
-        for page in pages {
-            if let Err(error) = objects.add_page(kind, &page) {
-                objects.read.insert(kind.name, Read::Failing(error.to_string()));
-            }
-        }
-        if read != Read::Ok {
-            objects.read.insert(kind.name, read);
-        }
-    }
-    let mut facts = Facts::of(objects, Timestamp::now(), true);
+    let mut facts = Facts::of(objects.into_inner(), Timestamp::now(), true);
     facts.api = Some(Api {
         answer: Some(Ok(took)),
         version: Some(version),
@@ -176,9 +162,19 @@ async fn within<T>(deadline: Instant, call: impl Future<Output = kube::Result<T>
     }
 }
 
-/// All pages of a list, and what came of reading it.
-async fn list<'a>(client: &Client, kind: &'a Kind, deadline: Instant) -> (&'a Kind, Vec<String>, Read) {
-    let mut pages = Vec::new();
+/// Reads all pages of a list.
+async fn list(client: &Client, kind: &'static Kind, deadline: Instant, objects: &Mutex<Objects>) {
+    if let Err(read) = pages(client, kind, deadline, objects).await {
+        objects.lock().read.insert(kind.name, read);
+    }
+}
+
+async fn pages(
+    client: &Client,
+    kind: &Kind,
+    deadline: Instant,
+    objects: &Mutex<Objects>,
+) -> Result<(), Read> {
     let mut next: Option<String> = None;
     for _ in 0..PAGES {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
@@ -192,32 +188,18 @@ async fn list<'a>(client: &Client, kind: &'a Kind, deadline: Instant) -> (&'a Ki
         let request = Request::get(format!("{}?{}", kind.path(), query.finish()))
             .body(Vec::new())
             .expect("a path of constants and an encoded query are a URI");
-        let page = match within(deadline, client.request_text(request)).await {
-            Ok(page) => page,
-            Err(why) => return (kind, pages, why.read()),
-        };
-        next = serde_json::from_str::<Next>(&page)
-            .ok()
-            .and_then(|page| page.metadata.next);
-        pages.push(page);
-        if next.as_ref().is_none_or(String::is_empty) {
-            return (kind, pages, Read::Ok);
+        let page = within(deadline, client.request_text(request))
+            .await
+            .map_err(Unanswered::read)?;
+        next = objects
+            .lock()
+            .add_page(kind, &page)
+            .map_err(|error| Read::Failing(error.to_string()))?;
+        if next.is_none() {
+            return Ok(());
         }
     }
-    let why = format!("there are more than {}", PAGE * PAGES);
-    (kind, pages, Read::Failing(why))
-}
-
-#[derive(Deserialize)]
-struct Next {
-    #[serde(default)]
-    metadata: NextMeta,
-}
-
-#[derive(Default, Deserialize)]
-struct NextMeta {
-    #[serde(rename = "continue")]
-    next: Option<String>,
+    Err(Read::Failing(format!("there are more than {}", PAGE * PAGES)))
 }
 
 /// `status` of a SelfSubjectRulesReview.

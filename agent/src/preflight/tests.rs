@@ -164,7 +164,7 @@ async fn clocks_that_differ() {
 async fn without_a_cluster_everything_in_it_is_skipped_and_names_the_cause() {
     install_provider();
     let facts = gather::facts(Ask {
-        kube: Err(Fault::new(Code::K8S_001, "There are no credentials")),
+        client: Err("There are no credentials".to_owned()),
         pod: None,
         secret: SECRET,
         health: None,
