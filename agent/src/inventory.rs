@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! API server ── watches (one task each) ──┐
-//! Prometheus, checks, ... ──── Feed ──────┴─> Index (kantaloupe-gpu) ── service: snapshot, deltas ──> gateway
+//! Prometheus ────────────────── Feed ─────┴─> Index (kantaloupe-gpu) ── service: snapshot, deltas ──> gateway
 //! ```
 //!
 //! Nothing is watched before the first gateway asks, and so only by the replica that it asks; all that ask share the watches, which
@@ -21,10 +21,10 @@ mod watching;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kantaloupe_checks::{Code, Outcome};
+use kantaloupe_checks::Code;
 use kantaloupe_gpu::{
     index::{Batch, Change, Cursor, Index},
-    inventory::{Component, ContainerUsage, GpuUsage, Source, SourceState},
+    inventory::{ContainerUsage, GpuUsage, Source, SourceState},
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -99,7 +99,7 @@ impl Inventory {
         }))
     }
 
-    /// For what is not watched here: usage, components, checks.
+    /// For what is not watched here: live use.
     pub(crate) fn feed(&self) -> Feed {
         Feed(Arc::clone(&self.0))
     }
@@ -286,37 +286,10 @@ impl Drop for Subscription {
     }
 }
 
-#[expect(
-    dead_code,
-    reason = "components and checks are fed by parts that are not here yet"
-)]
 impl Feed {
-    /// Whether anybody wants to know. Who feeds rests while it is false, and feeds everything anew when it becomes true.
-    pub(crate) fn active(&self) -> watch::Receiver<bool> {
-        self.0.active.subscribe()
-    }
-
     /// All live use that is known.
     pub(crate) fn usage(&self, gpus: Vec<GpuUsage>, containers: Vec<ContainerUsage>) {
         self.tell(Change::Usage { gpus, containers });
-    }
-
-    /// All components that were found.
-    pub(crate) fn components(&self, components: Vec<Component>) {
-        self.tell(Change::Components(components));
-    }
-
-    /// All results of checks.
-    pub(crate) fn outcomes(&self, outcomes: Vec<Outcome>) {
-        self.tell(Change::Checks(outcomes));
-    }
-
-    /// Whose distribution the cluster is.
-    pub(crate) fn distribution(&self, distribution: String) {
-        self.tell(Change::Platform {
-            version: None,
-            distribution: Some(distribution),
-        });
     }
 
     /// The state of a source, such as `prometheus`.

@@ -26,7 +26,7 @@ pub(crate) use self::{
     connect::{challenge, connect},
     data::{InUse, NoData},
     enroll::enroll,
-    tunnel::Tunnel,
+    tunnel::{Tunnel, clipped},
 };
 use self::{limit::FailureLimit, nonces::UsedNonces};
 

@@ -7,22 +7,21 @@ mod tests;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use kube_core::Resource;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
     assembly::Assembly,
     index::{Change, Index, Watched},
-    inventory::{Record, Source, SourceState},
-    metrics::{self, devices::Devices, usage::Collector},
+    inventory::{Source, SourceState},
+    metrics::{self, usage::Collector},
     object::{Deployment, Job, Node, Pod, ReplicaSet, ResourceClaim, ResourceSlice, StatefulSet},
-    vendor::ResourceNames,
+    vendor::{DEVICE_CONFIG, ResourceNames},
 };
 
 /// Documents in one file. More are in no dump of a cluster, but in a file that was made to keep a parser busy.
 const MAX_DOCUMENTS: usize = 100_000;
-/// The key of HAMi's configuration in its ConfigMap.
-const DEVICE_CONFIG: &str = "device-config.yaml";
 
 /// Something in a file that cannot be read, or is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -193,28 +192,10 @@ impl Dump {
                     ((namespace.clone(), name.clone()), pod)
                 }));
             }
-            "ReplicaSet" => {
-                let meta = self
-                    .parse::<ReplicaSet>(&place, object)
-                    .map(|object| object.metadata);
-                self.owners.extend(meta.map(|meta| (Watched::ReplicaSets, meta)));
-            }
-            "Deployment" => {
-                let meta = self
-                    .parse::<Deployment>(&place, object)
-                    .map(|object| object.metadata);
-                self.owners.extend(meta.map(|meta| (Watched::Deployments, meta)));
-            }
-            "StatefulSet" => {
-                let meta = self
-                    .parse::<StatefulSet>(&place, object)
-                    .map(|object| object.metadata);
-                self.owners.extend(meta.map(|meta| (Watched::StatefulSets, meta)));
-            }
-            "Job" => {
-                let meta = self.parse::<Job>(&place, object).map(|object| object.metadata);
-                self.owners.extend(meta.map(|meta| (Watched::Jobs, meta)));
-            }
+            "ReplicaSet" => self.owner::<ReplicaSet>(Watched::ReplicaSets, &place, object),
+            "Deployment" => self.owner::<Deployment>(Watched::Deployments, &place, object),
+            "StatefulSet" => self.owner::<StatefulSet>(Watched::StatefulSets, &place, object),
+            "Job" => self.owner::<Job>(Watched::Jobs, &place, object),
             "ResourceSlice" => {
                 let slice = self.parse::<ResourceSlice>(&place, object);
                 self.slices.extend(slice.map(|slice| (name, slice)));
@@ -235,6 +216,12 @@ impl Dump {
                 }
             }
             _ => self.others += 1,
+        }
+    }
+
+    fn owner<T: DeserializeOwned + Resource>(&mut self, kind: Watched, place: &str, object: Value) {
+        if let Some(mut object) = self.parse::<T>(place, object) {
+            self.owners.push((kind, std::mem::take(object.meta_mut())));
         }
     }
 
@@ -273,16 +260,7 @@ fn usage(
     if texts.is_empty() {
         return problems;
     }
-    let records = index.records(now);
-    let gpus = records.iter().filter_map(|record| match record {
-        Record::Gpu(gpu) => Some(&**gpu),
-        _ => None,
-    });
-    let nodes = records.iter().filter_map(|record| match record {
-        Record::Node(node) => Some(&**node),
-        _ => None,
-    });
-    let devices = Devices::new(gpus, nodes);
+    let devices = index.devices();
     let mut collector = Collector::new(&devices, now);
     for (file, text) in texts {
         let read = metrics::text::parse(text.as_bytes());

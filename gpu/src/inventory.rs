@@ -59,9 +59,9 @@ pub struct Key {
     pub id: String,
 }
 
-/// One record.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", content = "value", rename_all = "camelCase")]
+/// One record. As JSON it is the object of its type; its kind is told beside it, and [`Record::from_json`] wants to know it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
 #[expect(missing_docs, reason = "each names its type")]
 pub enum Record {
     Cluster(Box<Cluster>),
@@ -76,6 +76,21 @@ pub enum Record {
 }
 
 impl Record {
+    /// Reads a record of a kind.
+    pub fn from_json(kind: Kind, json: &[u8]) -> Result<Self, serde_json::Error> {
+        Ok(match kind {
+            Kind::Cluster => Self::Cluster(serde_json::from_slice(json)?),
+            Kind::Node => Self::Node(serde_json::from_slice(json)?),
+            Kind::Gpu => Self::Gpu(serde_json::from_slice(json)?),
+            Kind::Allocation => Self::Allocation(serde_json::from_slice(json)?),
+            Kind::Workload => Self::Workload(serde_json::from_slice(json)?),
+            Kind::Finding => Self::Finding(serde_json::from_slice(json)?),
+            Kind::GpuUsage => Self::GpuUsage(serde_json::from_slice(json)?),
+            Kind::ContainerUsage => Self::ContainerUsage(serde_json::from_slice(json)?),
+            Kind::Check => Self::Check(serde_json::from_slice(json)?),
+        })
+    }
+
     /// The kind.
     pub const fn kind(&self) -> Kind {
         match self {

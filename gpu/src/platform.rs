@@ -54,10 +54,13 @@ impl Kind {
     }
 }
 
+/// Labels of HAMi's scheduler and of all that its chart makes for it.
+pub const HAMI_SCHEDULER: &str = "app.kubernetes.io/component=hami-scheduler";
+
 /// One row for each kind: field, type, and what differs from the ordinary.
 macro_rules! objects {
     ($($field:ident: $type:ident = $name:literal, $group:literal, $version:literal, $kind:literal
-        $(, select $selector:literal)? $(, optional $optional:literal)?;)*) => {
+        $(, select $selector:expr)? $(, optional $optional:literal)?;)*) => {
         /// Objects of the platform, and which kinds could be read.
         #[derive(Debug, Clone, Default)]
         pub struct Objects {
@@ -111,7 +114,7 @@ macro_rules! objects {
         }
     };
     (@first) => { None };
-    (@first $value:literal) => { Some($value) };
+    (@first $value:expr) => { Some($value) };
     (@flag) => { false };
     (@flag $value:literal) => { $value };
 }
@@ -122,7 +125,7 @@ objects! {
     services: Service = "services", "", "v1", "Service";
     persistent_volumes: PersistentVolume = "persistentvolumes", "", "v1", "PersistentVolume";
     releases: ReleaseSecret = "secrets", "", "v1", "Secret", select "owner=helm,status=deployed", optional true;
-    config_maps: ConfigMap = "configmaps", "", "v1", "ConfigMap", select "app.kubernetes.io/component=hami-scheduler", optional true;
+    config_maps: ConfigMap = "configmaps", "", "v1", "ConfigMap", select HAMI_SCHEDULER, optional true;
     deployments: Deployment = "deployments", "apps", "v1", "Deployment";
     daemon_sets: DaemonSet = "daemonsets", "apps", "v1", "DaemonSet";
     leases: Lease = "leases", "coordination.k8s.io", "v1", "Lease";

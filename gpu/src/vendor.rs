@@ -11,7 +11,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use config::{ConfigError, ConfigKeys};
+pub use config::{ConfigError, ConfigKeys, DEVICE_CONFIG};
 pub use names::{MemoryUnit, Names, ResourceNames};
 pub use table::VENDORS;
 

@@ -108,10 +108,7 @@ fn json_text(records: &[Record], problems: &[Problem]) -> String {
         (Kind::ContainerUsage, "containerUsage"),
         (Kind::Check, "checks"),
     ];
-    let value = |record: &Record| {
-        let tagged = serde_json::to_value(record).expect("records are JSON");
-        tagged.get("value").cloned().unwrap_or_default()
-    };
+    let value = |record: &Record| json!(record);
     let mut all = Map::new();
     let cluster = records.iter().find(|record| record.kind() == Kind::Cluster);
     all.insert("cluster".to_owned(), cluster.map(value).unwrap_or_default());

@@ -4,15 +4,11 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt};
-use kantaloupe_gpu::{
-    index::Batch,
-    inventory::{Kind, Record},
-};
+use kantaloupe_gpu::{index::Batch, inventory::Kind};
 use kantaloupe_proto::pb::{
     InventoryKey, InventoryKind, InventoryRecord, InventoryUpdate, WatchInventoryRequest,
     inventory_service_server::{InventoryService, InventoryServiceServer},
 };
-use serde::Serialize;
 use tonic::{Request, Response, Status, codec::CompressionEncoding};
 
 use super::{Inventory, InventoryMetrics, Subscription};
@@ -102,7 +98,7 @@ fn updates(epoch: &str, batch: Batch, metrics: &InventoryMetrics) -> VecDeque<In
     }
     for record in batch.upserts {
         let (kind, id) = (wire(record.kind()).into(), record.id().into_owned());
-        let value = Bytes::from(json(&record));
+        let value = Bytes::from(serde_json::to_vec(&record).expect("records are JSON"));
         next(id.len() + value.len(), &mut updates);
         let last = updates.back_mut().expect("there is one from the beginning");
         last.upserts.push(InventoryRecord { kind, id, value });
@@ -114,24 +110,6 @@ fn updates(epoch: &str, batch: Batch, metrics: &InventoryMetrics) -> VecDeque<In
         last.complete = batch.complete;
     }
     updates
-}
-
-/// The record without its kind.
-fn json(record: &Record) -> Vec<u8> {
-    fn value(record: &impl Serialize) -> Vec<u8> {
-        serde_json::to_vec(record).expect("records are JSON")
-    }
-    match record {
-        Record::Cluster(record) => value(record),
-        Record::Node(record) => value(record),
-        Record::Gpu(record) => value(record),
-        Record::Allocation(record) => value(record),
-        Record::Workload(record) => value(record),
-        Record::Finding(record) => value(record),
-        Record::GpuUsage(record) => value(record),
-        Record::ContainerUsage(record) => value(record),
-        Record::Check(record) => value(record),
-    }
 }
 
 const fn wire(kind: Kind) -> InventoryKind {
@@ -150,7 +128,7 @@ const fn wire(kind: Kind) -> InventoryKind {
 
 #[cfg(test)]
 mod tests {
-    use kantaloupe_gpu::inventory::Node;
+    use kantaloupe_gpu::inventory::{Node, Record};
 
     use super::*;
 

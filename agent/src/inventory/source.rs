@@ -9,7 +9,8 @@ use kantaloupe_gpu::{
     index::{Change, Watched},
     inventory::SourceState,
     object::{Deployment, DraVersion, Job, Node, Pod, ReplicaSet, ResourceClaim, ResourceSlice, StatefulSet},
-    vendor::ResourceNames,
+    platform::HAMI_SCHEDULER,
+    vendor::{DEVICE_CONFIG, ResourceNames},
 };
 use kube::{Api, Resource, api::ListParams};
 use parking_lot::Mutex;
@@ -40,10 +41,6 @@ pub(super) const NAMES: [&str; 8] = [
 const REQUEST: Duration = Duration::from_secs(5);
 /// Since this minor version API servers stream lists unless it is switched off.
 const STREAMS_SINCE: u32 = 32;
-/// HAMi's scheduler and all that belongs to it.
-const HAMI_SCHEDULER: &str = "app.kubernetes.io/component=hami-scheduler";
-/// Where HAMi's ConfigMap has the names of resources.
-const DEVICE_CONFIG: &str = "device-config.yaml";
 /// An API group comes when the cluster is upgraded or somebody switches it on.
 const GROUP_RETRY: Duration = Duration::from_mins(1);
 

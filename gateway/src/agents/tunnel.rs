@@ -260,7 +260,7 @@ fn describe(agent: HelloResponse, peer: SocketAddr) -> AgentInfo {
 }
 
 /// What an agent says goes into logs, JSON and the store: short, and without control characters.
-pub(super) fn clipped(text: String) -> String {
+pub(crate) fn clipped(text: String) -> String {
     if text.len() <= MAX_TEXT && !text.chars().any(char::is_control) {
         return text;
     }

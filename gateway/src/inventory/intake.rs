@@ -3,14 +3,14 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use kantaloupe_gpu::inventory::{
-    Allocation, Cluster, ContainerUsage, Finding, Gpu, GpuUsage, Kind, Node, Record, Workload,
-};
+use kantaloupe_gpu::inventory::{Kind, Record};
 use kantaloupe_proto::pb::{InventoryKind, InventoryRecord, InventoryUpdate};
-use serde::de::DeserializeOwned;
 
 use super::facets;
-use crate::store::inventory::{Key, Row};
+use crate::{
+    agents::clipped,
+    store::inventory::{Key, Row},
+};
 
 /// Largest message, also after decompression: agents send at most 256 KiB and one record.
 pub(super) const MAX_MESSAGE: usize = 1 << 20;
@@ -163,14 +163,14 @@ fn check_record(record: InventoryRecord) -> Result<Row, Refused> {
     }
     // serde would take a list for a record with its fields in order.
     let is_object = value.trim_ascii_start().starts_with(b"{");
-    let Some(record) = parse(kind, &value).ok().filter(|_| is_object) else {
+    let Some(record) = Record::from_json(kind, &value).ok().filter(|_| is_object) else {
         return Err(refused(Rejection::Json, id, Some(kind)));
     };
     if record.id() != Cow::Borrowed(id.as_str()) {
         return Err(refused(Rejection::OtherId, id, Some(kind)));
     }
     // Written anew: what is kept and handed on has the form that is documented, whatever the agent's had.
-    let value: Arc<str> = match written(&record) {
+    let value: Arc<str> = match serde_json::to_string(&record) {
         Ok(value) if value.len() <= MAX_VALUE => value.into(),
         Ok(_) => return Err(refused(Rejection::Size, id, Some(kind))),
         Err(_) => return Err(refused(Rejection::Json, id, Some(kind))),
@@ -200,46 +200,6 @@ fn known(kind: i32) -> Option<Kind> {
 
 fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_ID && !id.chars().any(char::is_control)
-}
-
-fn parse(kind: Kind, json: &[u8]) -> Result<Record, serde_json::Error> {
-    fn of<T: DeserializeOwned>(json: &[u8]) -> Result<Box<T>, serde_json::Error> {
-        serde_json::from_slice(json).map(Box::new)
-    }
-    Ok(match kind {
-        Kind::Cluster => Record::Cluster(of::<Cluster>(json)?),
-        Kind::Node => Record::Node(of::<Node>(json)?),
-        Kind::Gpu => Record::Gpu(of::<Gpu>(json)?),
-        Kind::Allocation => Record::Allocation(of::<Allocation>(json)?),
-        Kind::Workload => Record::Workload(of::<Workload>(json)?),
-        Kind::Finding => Record::Finding(of::<Finding>(json)?),
-        Kind::GpuUsage => Record::GpuUsage(*of::<GpuUsage>(json)?),
-        Kind::ContainerUsage => Record::ContainerUsage(*of::<ContainerUsage>(json)?),
-        Kind::Check => Record::Check(of(json)?),
-    })
-}
-
-fn written(record: &Record) -> Result<String, serde_json::Error> {
-    match record {
-        Record::Cluster(value) => serde_json::to_string(value),
-        Record::Node(value) => serde_json::to_string(value),
-        Record::Gpu(value) => serde_json::to_string(value),
-        Record::Allocation(value) => serde_json::to_string(value),
-        Record::Workload(value) => serde_json::to_string(value),
-        Record::Finding(value) => serde_json::to_string(value),
-        Record::GpuUsage(value) => serde_json::to_string(value),
-        Record::ContainerUsage(value) => serde_json::to_string(value),
-        Record::Check(value) => serde_json::to_string(value),
-    }
-}
-
-/// An id for logs and answers.
-fn clipped(id: String) -> String {
-    const SHOWN: usize = 128;
-    if id.len() <= SHOWN && !id.chars().any(char::is_control) {
-        return id;
-    }
-    id.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
 
 #[cfg(test)]

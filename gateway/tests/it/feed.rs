@@ -123,8 +123,8 @@ pub(crate) fn snapshot(epoch: &str, revision: u64, records: &[Record]) -> Invent
 }
 
 pub(crate) fn record(record: &Record) -> InventoryRecord {
-    let tagged = serde_json::to_value(record).unwrap();
-    raw(number(record.kind()), &record.id(), &tagged["value"].to_string())
+    let value = serde_json::to_string(record).unwrap();
+    raw(number(record.kind()), &record.id(), &value)
 }
 
 pub(crate) fn raw(kind: InventoryKind, id: &str, value: &str) -> InventoryRecord {

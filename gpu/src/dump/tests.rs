@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::inventory::{AllocationState, Kind};
+use crate::inventory::{AllocationState, Kind, Record};
 
 fn now() -> Timestamp {
     "2026-11-24T08:00:00Z".parse().unwrap()

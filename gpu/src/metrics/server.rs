@@ -9,7 +9,7 @@ use super::text;
 use crate::version;
 
 /// The oldest Prometheus that the platform supports.
-pub const MIN_PROMETHEUS: &str = "2.37.0";
+pub const MIN_PROMETHEUS: &str = "2.37";
 /// What every VictoriaMetrics says its version is, since December 2023; before it said none.
 const VICTORIA_SAYS: &str = "2.24.0";
 

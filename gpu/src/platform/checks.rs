@@ -15,7 +15,6 @@ mod rights;
 use kantaloupe_checks::{Code, Outcome, Severity, Verdict, get};
 
 pub use gateway::endpoints;
-pub use monitoring::METRICS;
 
 use super::facts::Facts;
 

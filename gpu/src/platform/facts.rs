@@ -9,11 +9,9 @@ use serde::Deserialize;
 use super::Objects;
 use super::scrape::Exporter;
 use crate::inventory;
+use crate::metrics::server::Server;
 use crate::node::{self, NodeFacts};
-use crate::vendor::ResourceNames;
-
-/// The key of HAMi's ConfigMap that says how resources are called.
-const DEVICE_CONFIG: &str = "device-config.yaml";
+use crate::vendor::{DEVICE_CONFIG, ResourceNames};
 
 /// What is known of a cluster at one moment. What was not asked is `None` and gives no answer but "unknown".
 #[derive(Debug, Clone, Default)]
@@ -93,17 +91,6 @@ pub struct Prometheus {
     pub targets: BTreeMap<Exporter, (u32, u32)>,
     /// Newest samples by metric.
     pub samples: BTreeMap<String, Sample>,
-}
-
-/// What answers queries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Server {
-    /// Prometheus of this version.
-    Prometheus(String),
-    /// VictoriaMetrics, whose version the query API does not tell.
-    VictoriaMetrics,
-    /// Something that speaks the API and does not say what it is.
-    Other,
 }
 
 /// Samples of one metric.

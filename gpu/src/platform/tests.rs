@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use kantaloupe_checks::{Outcome, Verdict};
 use serde_json::{Value, json};
 
-use super::facts::{Agent, Api, Egress, Facts, Prometheus, Rights, Rule, Sample, Server};
+use super::facts::{Agent, Api, Egress, Facts, Prometheus, Rights, Rule, Sample};
 use super::scrape::Exporter;
 use super::{KINDS, Objects, Read, checks};
+use crate::metrics::server::{Server, ServerKind};
 
 /// What a sound cluster consists of.
 const SOUND: &[&str] = &[
@@ -109,6 +110,14 @@ fn sample(labels: &[&str]) -> Sample {
     }
 }
 
+fn prometheus_of(version: &str) -> Server {
+    Server {
+        kind: ServerKind::Prometheus,
+        version: Some(version.to_owned()),
+        name: None,
+    }
+}
+
 /// All that is measured, as it is in a sound cluster.
 fn facts(objects: &[Value]) -> Facts {
     let mut facts = Facts::of(parse(objects), now(), true);
@@ -131,7 +140,7 @@ fn facts(objects: &[Value]) -> Facts {
         address: "http://prometheus-operated.monitoring.svc:9090".to_owned(),
         found_by: "Prometheus monitoring/prometheus-kube-prometheus-prometheus".to_owned(),
         problem: None,
-        server: Some(Server::Prometheus("3.5.0".to_owned())),
+        server: Some(prometheus_of("3.5.0")),
         targets: Exporter::ALL.map(|exporter| (exporter, (2, 0))).into(),
         samples: [
             ("DCGM_FI_DEV_GPU_UTIL", sample(&["Hostname", "UUID"])),

@@ -5,6 +5,9 @@ use thiserror::Error;
 
 use super::{MemoryUnit, Names, VENDORS, Vendor};
 
+/// Key of HAMi's ConfigMap `*-scheduler-device` that holds the configuration.
+pub const DEVICE_CONFIG: &str = "device-config.yaml";
+
 /// Why the configuration could not be used. It has no secrets, so the parser's message may name what it found.
 #[derive(Debug, Error)]
 pub enum ConfigError {

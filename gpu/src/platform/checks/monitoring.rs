@@ -4,14 +4,13 @@ use kantaloupe_checks::{Code, Outcome};
 
 use super::nodes::nvidia_nodes;
 use super::{bad, list, not_applicable, pass, skipped, unknown, unreadable};
+use crate::metrics::server::{MIN_PROMETHEUS, Server, ServerKind};
 use crate::platform::detect::monitoring::has_server;
 use crate::platform::detect::nvidia;
-use crate::platform::facts::{Facts, Prometheus, Server};
+use crate::platform::facts::{Facts, Prometheus};
 use crate::platform::scrape::{Exporter, NotSelected, Way, is_managed, way};
 use crate::version;
 
-/// The platform's minimum.
-const PROMETHEUS: &str = "2.37";
 /// A scrape every minute, two of them lost: older samples mean that nothing is scraped any more. Prometheus itself gives
 /// none that are older than five minutes.
 const FRESH_SECONDS: f64 = 180.0;
@@ -21,16 +20,6 @@ const DCGM: &[&str] = &["DCGM_FI_DEV_GPU_UTIL"];
 const DCGM_MIG: &str = "DCGM_FI_PROF_GR_ENGINE_ACTIVE";
 const MONITOR: &[&str] = &["HostCoreUtilization", "hami_host_gpu_utilization_ratio"];
 const SCHEDULER: &[&str] = &["GPUDeviceCoreAllocated", "hami_gpu_core_allocated_ratio"];
-
-/// Metrics whose samples the checks ask for.
-pub const METRICS: &[&str] = &[
-    "DCGM_FI_DEV_GPU_UTIL",
-    "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
-    "HostCoreUtilization",
-    "hami_host_gpu_utilization_ratio",
-    "GPUDeviceCoreAllocated",
-    "hami_gpu_core_allocated_ratio",
-];
 
 /// The kinds that lead to a server.
 const SERVERS: &[&str] = &["prometheuses", "vmsingles", "vmclusters"];
@@ -78,9 +67,9 @@ pub(super) fn reachable(facts: &Facts) -> Outcome {
 pub(super) fn version(facts: &Facts) -> Outcome {
     let code = Code::MON_002;
     let judge = |found: &str| {
-        match version::at_least(found, PROMETHEUS) {
+        match version::at_least(found, MIN_PROMETHEUS) {
         Some(true) => pass(code, format!("Prometheus {found}")),
-        Some(false) => bad(code, format!("Prometheus {found} is older than {PROMETHEUS}")).command(
+        Some(false) => bad(code, format!("Prometheus {found} is older than {MIN_PROMETHEUS}")).command(
             "helm upgrade prometheus prometheus-community/kube-prometheus-stack -n monitoring --reuse-values --version 75.15.1",
         ),
         None => unknown(code, format!("it calls its version {found}")),
@@ -91,15 +80,22 @@ pub(super) fn version(facts: &Facts) -> Outcome {
         .as_ref()
         .and_then(|prometheus| prometheus.server.as_ref())
     {
-        Some(Server::Prometheus(found)) => return judge(found).evidence("version", found.clone()),
-        Some(Server::VictoriaMetrics) => {
+        Some(Server {
+            kind: ServerKind::Prometheus,
+            version: Some(found),
+            ..
+        }) => return judge(found).evidence("version", found.clone()),
+        Some(Server {
+            kind: ServerKind::VictoriaMetrics,
+            ..
+        }) => {
             return pass(
                 code,
                 "VictoriaMetrics, which is not measured by Prometheus' versions",
             )
             .evidence("server", "VictoriaMetrics");
         }
-        Some(Server::Other) | None => {}
+        Some(_) | None => {}
     }
     // What objects say is second best: the one that answers may be another.
     let by_object = facts.objects.prometheuses.iter().find_map(|prometheus| {

@@ -135,7 +135,7 @@ fn each_broken_measurement_gives_its_code_and_no_other() {
             prometheus.samples.clear();
         }),
         ("Prometheus is too old", "KTA-MON-002", |facts| {
-            prometheus(facts).server = Some(Server::Prometheus("2.36.2".to_owned()));
+            prometheus(facts).server = Some(prometheus_of("2.36.2"));
         }),
         ("a target is down", "KTA-MON-003", |facts| {
             prometheus(facts).targets.insert(Exporter::Dcgm, (0, 2));
