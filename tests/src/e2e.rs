@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use futures::FutureExt;
+use futures::{FutureExt, future::join_all};
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -217,21 +217,23 @@ pub struct Steps {
 impl Steps {
     /// One part. `E2E_ONLY=text,text` leaves out those whose name has none of the texts.
     pub async fn run(&mut self, name: &str, step: impl Future<Output = anyhow::Result<()>>) {
-        if std::env::var("E2E_ONLY").is_ok_and(|only| !only.split(',').any(|text| name.contains(text))) {
-            return;
-        }
-        let start = Instant::now();
-        let result = AssertUnwindSafe(step).catch_unwind().await;
-        let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked, see above")));
-        let took = start.elapsed().as_secs_f32();
-        match result {
-            Ok(()) => say(format_args!("{took:6.1} s  ok      {name}")),
-            Err(error) => {
-                let error: String = format!("{error:#}").chars().take(1500).collect();
-                say(format_args!("{took:6.1} s  FAILED  {name}: {error}"));
-                self.failed.push(name.to_owned());
-            }
-        }
+        self.together([(name.to_owned(), step)]).await;
+    }
+
+    /// Several parts at the same time.
+    pub async fn together<F: Future<Output = anyhow::Result<()>>>(
+        &mut self,
+        steps: impl IntoIterator<Item = (String, F)>,
+    ) {
+        let only = std::env::var("E2E_ONLY").ok();
+        let wanted = |name: &str| {
+            only.as_ref()
+                .is_none_or(|only| only.split(',').any(|text| name.contains(text)))
+        };
+        let steps = steps.into_iter().filter(|(name, _)| wanted(name));
+        let failed =
+            join_all(steps.map(|(name, step)| async move { (!passes(&name, step).await).then_some(name) }));
+        self.failed.extend(failed.await.into_iter().flatten());
     }
 
     /// Fails if a part failed. `E2E_HOLD=seconds` keeps everything up before that, for a look around.
@@ -245,6 +247,21 @@ impl Steps {
         }
         bail!("failed: {}", self.failed.join(", "))
     }
+}
+
+/// Runs a part and says how it went; whether it passed.
+async fn passes(name: &str, step: impl Future<Output = anyhow::Result<()>>) -> bool {
+    let start = Instant::now();
+    let result = AssertUnwindSafe(step).catch_unwind().await;
+    let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked, see above")));
+    let took = start.elapsed().as_secs_f32();
+    let Err(error) = result else {
+        say(format_args!("{took:6.1} s  ok      {name}"));
+        return true;
+    };
+    let error: String = format!("{error:#}").chars().take(1500).collect();
+    say(format_args!("{took:6.1} s  FAILED  {name}: {error}"));
+    false
 }
 
 /// Polls until `check` gives something.

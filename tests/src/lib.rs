@@ -17,6 +17,7 @@ pub mod fixtures;
 pub mod kubeconfig;
 pub mod kubectl;
 pub mod processes;
+pub mod prometheus;
 pub mod relay;
 pub mod service;
 pub mod streams;
