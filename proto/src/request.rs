@@ -78,6 +78,8 @@ pub struct RequestInfo {
     pub name: String,
     /// False for discovery, health, version and anything else that is not `/api` or `/apis` with a resource.
     pub is_resource_request: bool,
+    /// Of a request that is for no resource: its path, decoded once.
+    pub path: String,
 }
 
 /// Subresources that open a stream into the cluster.
@@ -94,10 +96,10 @@ pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<Request
         .split('/')
         .filter(|part| !part.is_empty())
         .collect();
-    let Some(target) = Target::of(&parts) else {
-        return Ok(RequestInfo::non_resource(plain));
-    };
-    target.describe(method, query.unwrap_or_default())
+    match Target::of(&parts) {
+        Some(target) => target.describe(method, query.unwrap_or_default()),
+        None => Ok(RequestInfo::non_resource(plain, decoded)),
+    }
 }
 
 /// The verb of a request that is for no resource, and the list of methods that pass at all.
@@ -115,7 +117,7 @@ fn method_verb(method: &Method) -> Result<Verb, PathError> {
 }
 
 impl RequestInfo {
-    fn non_resource(verb: Verb) -> Self {
+    fn non_resource(verb: Verb, path: String) -> Self {
         Self {
             verb,
             api_group: String::new(),
@@ -125,6 +127,7 @@ impl RequestInfo {
             subresource: String::new(),
             name: String::new(),
             is_resource_request: false,
+            path,
         }
     }
 }
@@ -174,6 +177,7 @@ impl<'a> Target<'a> {
             subresource: part(2).to_owned(),
             name: part(1).to_owned(),
             is_resource_request: true,
+            path: String::new(),
         };
         match special {
             Some("proxy") => {

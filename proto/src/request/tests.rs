@@ -147,7 +147,7 @@ fn resources_are_understood_as_the_api_server_does() {
         ]
         .map(|text| if text.is_empty() { "-" } else { text });
         assert_eq!(found.as_slice(), expected, "{line}");
-        assert!(info.is_resource_request, "{line}");
+        assert!(info.is_resource_request && info.path.is_empty(), "{line}");
     }
     assert!(rows(RESOURCES).count() >= 60);
 }
@@ -156,7 +156,11 @@ fn resources_are_understood_as_the_api_server_does() {
 fn everything_else_is_no_resource() {
     for (line, method, path, query, expected) in rows(NON_RESOURCES) {
         let info = parse(&method, path, query).unwrap_or_else(|error| panic!("{line}: {error}"));
-        assert_eq!(info, RequestInfo::non_resource(info.verb), "{line}");
+        assert_eq!(
+            info,
+            RequestInfo::non_resource(info.verb, path.to_owned()),
+            "{line}"
+        );
         assert_eq!([info.verb.as_str()].as_slice(), expected, "{line}");
     }
 }
