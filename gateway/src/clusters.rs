@@ -13,7 +13,10 @@ use crate::{
     app::App,
     directory::Cluster,
     ids,
-    store::{EnrollRefusal, Enrolled, Enrollment, NewCluster, NewEnrollmentToken, Store, StoreError},
+    store::{
+        DEFAULT_ORGANIZATION, EnrollRefusal, Enrolled, Enrollment, NewCluster, NewEnrollmentToken, Store,
+        StoreError,
+    },
 };
 
 /// How long an enrolment token is good.
@@ -64,6 +67,7 @@ pub(crate) async fn create(
         };
         let new = NewCluster {
             id: &id,
+            organization_id: DEFAULT_ORGANIZATION,
             name: &wanted.name,
             display_name: &wanted.display_name,
             profile: &wanted.profile,

@@ -100,7 +100,7 @@ mod tests {
     use kantaloupe_proto::token::{Token, TokenKind};
 
     use super::*;
-    use crate::store::{NewCluster, NewEnrollmentToken};
+    use crate::store::{DEFAULT_ORGANIZATION, NewCluster, NewEnrollmentToken};
 
     #[tokio::test]
     async fn the_last_state_is_written_and_a_failure_keeps_the_mark() {
@@ -114,6 +114,7 @@ mod tests {
         };
         let new = NewCluster {
             id: "c-1",
+            organization_id: DEFAULT_ORGANIZATION,
             name: "prod",
             display_name: "",
             profile: "observe",

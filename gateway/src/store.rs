@@ -26,7 +26,7 @@ pub(crate) use self::{
     clusters::{ClusterRow, Connection, NewCluster},
     enrollment::{EnrollRefusal, Enrolled, Enrollment, NewEnrollmentToken},
     error::StoreError,
-    tokens::{ApiToken, NewApiToken, Role},
+    tokens::{ApiToken, DEFAULT_ORGANIZATION, NewApiToken, Role},
 };
 
 /// File in the data folder.

@@ -8,6 +8,7 @@ use super::{BEGIN_WRITE, NewEnrollmentToken, Store, StoreError, enrollment, inve
 #[derive(Debug)]
 pub(crate) struct NewCluster<'a> {
     pub(crate) id: &'a str,
+    pub(crate) organization_id: &'a str,
     pub(crate) name: &'a str,
     pub(crate) display_name: &'a str,
     pub(crate) profile: &'a str,
@@ -59,10 +60,11 @@ impl Store {
     pub(crate) async fn create_cluster(&self, new: &NewCluster<'_>) -> Result<(), StoreError> {
         let mut tx = self.writer.begin_with(BEGIN_WRITE).await?;
         let inserted = sqlx::query(
-            "INSERT INTO clusters (id, name, display_name, profile, created_at) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO clusters (id, organization_id, name, display_name, profile, created_at) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (organization_id, name) DO NOTHING",
         )
         .bind(new.id)
+        .bind(new.organization_id)
         .bind(new.name)
         .bind(new.display_name)
         .bind(new.profile)

@@ -1,5 +1,7 @@
 //! What every implementation of the store must do.
 
+mod migration;
+
 use kantaloupe_proto::token::{Token, TokenKind};
 use tempfile::TempDir;
 
@@ -22,6 +24,7 @@ pub(super) async fn cluster(store: &Store, id: &str, name: &str) -> Token {
     };
     let new = NewCluster {
         id,
+        organization_id: DEFAULT_ORGANIZATION,
         name,
         display_name: name,
         profile: "observe",
@@ -84,6 +87,7 @@ async fn a_name_is_given_once() {
     };
     let again = NewCluster {
         id: "c-2",
+        organization_id: DEFAULT_ORGANIZATION,
         name: "prod",
         display_name: "",
         profile: "observe",
@@ -338,6 +342,7 @@ async fn a_full_disk_is_told_apart_and_reading_goes_on() {
         let (id, name) = (format!("c-{n}"), format!("n{n}"));
         let new = NewCluster {
             id: &id,
+            organization_id: DEFAULT_ORGANIZATION,
             name: &name,
             display_name: "",
             profile: "observe",

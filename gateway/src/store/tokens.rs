@@ -6,6 +6,9 @@ use kantaloupe_proto::token::Token;
 
 use super::{BEGIN_WRITE, Store, StoreError};
 
+/// The organisation of installations that have only one.
+pub(crate) const DEFAULT_ORGANIZATION: &str = "o-default";
+
 /// What a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
@@ -95,11 +98,25 @@ impl Store {
             return Ok(());
         }
         let user_id = uuid::Uuid::new_v4().to_string();
-        sqlx::query("INSERT INTO users (id, name, role, created_at) VALUES (?, 'admin', 'admin', ?)")
-            .bind(&user_id)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO users (id, organization_id, name, kind, display_name, created_at)
+             VALUES (?, ?, 'admin', 'person', 'First administrator', ?)",
+        )
+        .bind(&user_id)
+        .bind(DEFAULT_ORGANIZATION)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "INSERT INTO bindings (id, organization_id, user_id, role, scope_kind, created_at)
+             VALUES (?, ?, ?, 'admin', 'organization', ?)",
+        )
+        .bind(uuid::Uuid::new_v4().to_string())
+        .bind(DEFAULT_ORGANIZATION)
+        .bind(&user_id)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
         let first = NewApiToken {
             token,
             user_id: &user_id,
@@ -121,7 +138,9 @@ impl Store {
     /// A token by its public id.
     pub(crate) async fn api_token(&self, id: &str) -> Result<Option<ApiToken>, StoreError> {
         let row = sqlx::query_as(
-            "SELECT t.id, t.secret_hash, t.expires_at, t.user_id, u.name AS user_name, u.role
+            "SELECT t.id, t.secret_hash, t.expires_at, t.user_id, u.name AS user_name,
+                    coalesce((SELECT b.role FROM bindings b WHERE b.user_id = u.id AND b.scope_kind = 'organization'
+                              ORDER BY b.role LIMIT 1), 'viewer') AS role
              FROM api_tokens t JOIN users u ON u.id = t.user_id WHERE t.id = ?",
         )
         .bind(id)
@@ -154,7 +173,8 @@ impl Store {
 
 async fn insert(connection: &mut sqlx::SqliteConnection, new: &NewApiToken<'_>) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO api_tokens (id, user_id, name, secret_hash, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO api_tokens (id, user_id, kind, name, secret_hash, created_at, expires_at)
+         VALUES (?, ?, 'personal', ?, ?, ?, ?)",
     )
     .bind(&new.token.id)
     .bind(new.user_id)
