@@ -4,11 +4,18 @@ use std::collections::HashSet;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Name of the person or program that asks. Set by the gateway, read by the agent.
+/// Name of the person or program that is acted as, see [`is_name`]. Set by the gateway, read by the agent, as all of
+/// these: each at most once.
 pub const USER: HeaderName = HeaderName::from_static("kantaloupe-user");
-/// `viewer`, `operator` or `admin`. Set by the gateway, read by the agent.
+/// `viewer`, `operator` or `admin`: the role of the grant by which the request is allowed.
 pub const ROLE: HeaderName = HeaderName::from_static("kantaloupe-role");
-/// UUID of the request, in the logs of both ends.
+/// The namespaces that the grant is for, with a comma between; absent for all of them.
+pub const NAMESPACES: HeaderName = HeaderName::from_static("kantaloupe-namespaces");
+/// Name of the organisation that the cluster belongs to at the gateway, see [`is_name`].
+pub const ORGANIZATION: HeaderName = HeaderName::from_static("kantaloupe-organization");
+/// Who really asks, if he acts as somebody else; see [`is_name`].
+pub const ACTOR: HeaderName = HeaderName::from_static("kantaloupe-actor");
+/// UUID of the request, in the logs of both ends and, as [`AUDIT_ID`], in the API server's audit log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("kantaloupe-request-id");
 
 /// Whom the API server shall take the caller for. Set by the agent alone.
@@ -16,10 +23,15 @@ pub const IMPERSONATE_USER: HeaderName = HeaderName::from_static("impersonate-us
 /// A group of that caller; may be repeated. Set by the agent alone.
 pub const IMPERSONATE_GROUP: HeaderName = HeaderName::from_static("impersonate-group");
 
+/// Under which id the API server writes the request into its audit log. Set by the agent alone.
+pub const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
 /// What [`IMPERSONATE_USER`] starts with.
 pub const IMPERSONATED_USER_PREFIX: &str = "kantaloupe:user:";
 /// What [`IMPERSONATE_GROUP`] starts with.
 pub const IMPERSONATED_ROLE_PREFIX: &str = "kantaloupe:role:";
+/// What [`IMPERSONATE_GROUP`] starts with for the organisation, where the cluster's owner named one.
+pub const IMPERSONATED_ORGANIZATION_PREFIX: &str = "kantaloupe:org:";
 
 /// Path under which the agent serves its API server on the data session; the API server's own path follows.
 pub const KUBERNETES_PREFIX: &str = "/kubernetes";
@@ -29,8 +41,9 @@ const IMPERSONATE: &str = "impersonate-";
 /// Families that say who somebody is, or that only gateway and agent may set.
 const UNTRUSTED_PREFIXES: [&str; 4] = [IMPERSONATE, "x-remote-", "x-forwarded-", "kantaloupe-"];
 
-/// Credentials of the caller for this hop: the next one has its own.
-const CREDENTIALS: [HeaderName; 4] = [
+/// Credentials of the caller for this hop, since the next one has its own, and the id under which a request is found.
+const OF_THIS_HOP: [HeaderName; 5] = [
+    AUDIT_ID,
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,
@@ -53,6 +66,28 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// A WebSocket subprotocol of this form carries a bearer token to the API server; browsers cannot set headers.
 const BEARER_SUBPROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
+/// Longest name of a person, program or organisation, in bytes.
+pub const MAX_NAME: usize = 128;
+/// Longest id of a request, in bytes: what the API server takes as an audit id.
+const MAX_REQUEST_ID: usize = 64;
+
+/// Whether this can be the name of a person, program or organisation: letters, digits and `. _ - @ +`, of ASCII, at
+/// most [`MAX_NAME`]. Such a name is safe in headers, logs and Kubernetes' user and group names.
+pub fn is_name(text: &str) -> bool {
+    (1..=MAX_NAME).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'@' | b'+'))
+}
+
+/// Whether this can be the id of a request: letters, digits and dashes, as in a UUID.
+pub fn is_request_id(text: &str) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 /// Whether the caller tries to act as somebody else at the API server.
 pub fn has_impersonation(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with(IMPERSONATE))
@@ -64,7 +99,7 @@ pub fn has_impersonation(headers: &HeaderMap) -> bool {
 /// Read what is needed of these before calling it. Both ends call it, each before it sets its own headers.
 pub fn strip_untrusted(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
-    for name in &CREDENTIALS {
+    for name in &OF_THIS_HOP {
         headers.remove(name);
     }
     let untrusted: HashSet<HeaderName> = headers

@@ -38,7 +38,11 @@ fn identities_and_credentials_are_taken_out_in_any_case() {
         "Proxy-Authorization",
         "Kantaloupe-User",
         "kantaloupe-role",
+        "kantaloupe-namespaces",
+        "Kantaloupe-Organization",
+        "Kantaloupe-Actor",
         "kantaloupe-unknown",
+        "Audit-ID",
     ] {
         assert_eq!(stripped(&[(name, "one"), (name, "two")]), [], "{name}");
     }
@@ -149,6 +153,34 @@ fn a_response_loses_only_the_headers_of_the_connection() {
         map,
         headers(&[("Warning", "299 - \"deprecated\""), ("Set-Cookie", "a=b")])
     );
+}
+
+#[test]
+fn names_and_ids_are_safe_in_headers_and_logs() {
+    let long = "a".repeat(MAX_NAME);
+    for good in ["a", "alice@example.com", "ci+bot_1.x-Y", &long] {
+        assert!(is_name(good), "{good}");
+    }
+    let too_long = format!("{long}a");
+    for bad in [
+        "",
+        "a b",
+        "a:b",
+        "system:masters",
+        "a/b",
+        "a,b",
+        "a\n",
+        "ä",
+        "a\"b",
+        "a%2f",
+        &too_long,
+    ] {
+        assert!(!is_name(bad), "{bad}");
+    }
+    assert!(is_request_id("0190c2a1-7c5e-7000-8000-000000000000") && is_request_id(&"f".repeat(64)));
+    for bad in ["", "a b", "a,b", "a\nb", "a.b", &"f".repeat(65)] {
+        assert!(!is_request_id(bad), "{bad}");
+    }
 }
 
 proptest! {
