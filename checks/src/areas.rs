@@ -37,11 +37,12 @@ mod gpu;
 mod hami;
 mod monitoring;
 mod network;
+mod policy;
 mod server;
 mod tls;
 
 /// In the order in which a connect passes them: what fails first is read first.
-pub(crate) const ALL: [&[Check]; 11] = [
+pub(crate) const ALL: [&[Check]; 12] = [
     config::ROWS,
     network::ROWS,
     tls::ROWS,
@@ -52,5 +53,6 @@ pub(crate) const ALL: [&[Check]; 11] = [
     monitoring::ROWS,
     gateway_api::ROWS,
     agent::ROWS,
+    policy::ROWS,
     server::ROWS,
 ];

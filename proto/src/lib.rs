@@ -4,6 +4,7 @@
 //! Nothing here does I/O or reads a clock: the callers pass in what they read.
 
 pub mod agent_api;
+pub mod agent_log;
 pub mod assertion;
 pub mod headers;
 mod random;
