@@ -357,6 +357,7 @@ fn cut(cluster: &Cluster) -> Refused {
 fn answer(response: Response<Incoming>, lease: Lease) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     headers::strip_hop_by_hop(&mut head.headers);
+    headers::strip_for_other_names(&mut head.headers);
     head.version = http::Version::default();
     Response::from_parts(head, Body::Cluster(ClusterBody::new(body, lease)))
 }

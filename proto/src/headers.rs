@@ -130,6 +130,18 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Takes out of an answer what a server sets for its own name, and a user would keep for the gateway's: cookies, and the
+/// question for a password, which only the gateway may ask.
+pub fn strip_for_other_names(headers: &mut HeaderMap) {
+    for name in [
+        header::SET_COOKIE,
+        header::WWW_AUTHENTICATE,
+        header::PROXY_AUTHENTICATE,
+    ] {
+        headers.remove(name);
+    }
+}
+
 fn strip_bearer_subprotocol(headers: &mut HeaderMap) {
     let carries_token = |value: &HeaderValue| {
         value

@@ -90,6 +90,9 @@ const CONNECT_SUBRESOURCES: [&str; 4] = ["exec", "attach", "portforward", "proxy
 /// `path` is as sent, percent-encoded, without the query; an absolute URI is no path.
 pub fn parse(method: &Method, path: &str, query: Option<&str>) -> Result<RequestInfo, PathError> {
     let plain = method_verb(method)?;
+    if query.is_some_and(query::carries_token) {
+        return Err(PathError::TokenInQuery);
+    }
     let decoded = path::canonical(path)?;
     let parts: Vec<&str> = decoded
         .trim_matches('/')

@@ -28,6 +28,14 @@ use crate::{
 const START: Duration = Duration::from_mins(1);
 /// The bearer token of the administrator of a server that lives for one test.
 const TOKEN: &str = "administrator";
+/// The bearer token of the chart's service account there.
+const AGENT_TOKEN: &str = "service-account-of-the-agent";
+/// Who is who: the administrator, and the agent as the chart installs it.
+const TOKENS: &str = "administrator,admin,admin,system:masters
+service-account-of-the-agent,system:serviceaccount:kantaloupe-system:kantaloupe-agent,agent,\"system:serviceaccounts,system:serviceaccounts:kantaloupe-system,system:authenticated\"
+";
+/// Every request with its person, without bodies.
+const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}"#;
 
 /// A running one; it ends with its handle, its data stay in its folder.
 pub struct ApiServer {
@@ -38,17 +46,28 @@ pub struct ApiServer {
     pub tls: Tls,
     pub dir: PathBuf,
     etcd_url: String,
+    audited: bool,
 }
 
 impl ApiServer {
     /// Starts on what is in `dir/etcd`, or on nothing.
     pub async fn start(dir: &Path) -> anyhow::Result<Self> {
+        Self::launch(dir, false).await
+    }
+
+    /// The same, with an audit log.
+    pub async fn start_audited(dir: &Path) -> anyhow::Result<Self> {
+        Self::launch(dir, true).await
+    }
+
+    async fn launch(dir: &Path, audited: bool) -> anyhow::Result<Self> {
         let tls = Tls::new();
         std::fs::create_dir_all(dir)?;
         for (name, text) in [
             ("tls.crt", tls.cert_pem.as_str()),
             ("tls.key", &tls.key_pem),
-            ("tokens.csv", &format!("{TOKEN},admin,admin,system:masters")),
+            ("tokens.csv", TOKENS),
+            ("audit-policy.json", AUDIT_POLICY),
         ] {
             std::fs::write(dir.join(name), text)?;
         }
@@ -72,7 +91,7 @@ impl ApiServer {
                 "--force-new-cluster".to_owned(),
             ]);
         let etcd = Process::start(&mut command, dir.join("etcd.log"))?;
-        let server = serve(dir, addr, &etcd_url)?;
+        let server = serve(dir, addr, &etcd_url, audited)?;
         let mut started = Self {
             server,
             etcd,
@@ -80,6 +99,7 @@ impl ApiServer {
             tls,
             dir: dir.to_owned(),
             etcd_url,
+            audited,
         };
         started.ready().await?;
         Ok(started)
@@ -89,7 +109,7 @@ impl ApiServer {
     /// changes is empty.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.server.kill().await?;
-        self.server = serve(&self.dir, self.addr, &self.etcd_url)?;
+        self.server = serve(&self.dir, self.addr, &self.etcd_url, self.audited)?;
         self.ready().await
     }
 
@@ -130,9 +150,26 @@ impl ApiServer {
     pub fn kubeconfig(&self, path: &Path) -> anyhow::Result<()> {
         kubeconfig::write(path, self.addr, &self.tls, TOKEN)
     }
+
+    /// Writes the kubeconfig of the agent, which has the rights that the chart gives it.
+    pub fn agent_kubeconfig(&self, path: &Path) -> anyhow::Result<()> {
+        kubeconfig::write(path, self.addr, &self.tls, AGENT_TOKEN)
+    }
+
+    /// A connection as the agent.
+    pub async fn connect_as_agent(&self) -> anyhow::Result<Client> {
+        let tcp = TcpStream::connect(self.addr).await?;
+        Client::new(self.tls.connector.connect(localhost(), tcp).await?, AGENT_TOKEN).await
+    }
+
+    /// The audit log so far, one JSON object a line.
+    pub fn audit(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.dir.join("audit.jsonl"))?)
+    }
 }
 
-fn program(name: &str) -> anyhow::Result<PathBuf> {
+/// One of the programs that `prepare.sh` builds.
+pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     let path = testbed().join("bin").join(name);
     ensure!(
         path.is_file(),
@@ -142,7 +179,7 @@ fn program(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn serve(dir: &Path, addr: SocketAddr, etcd: &str) -> anyhow::Result<Process> {
+fn serve(dir: &Path, addr: SocketAddr, etcd: &str, audited: bool) -> anyhow::Result<Process> {
     let at = |name: &str| dir.join(name).display().to_string();
     let mut command = Command::new(program("kube-apiserver")?);
     command.args([
@@ -161,5 +198,12 @@ fn serve(dir: &Path, addr: SocketAddr, etcd: &str) -> anyhow::Result<Process> {
         // Without controllers nobody makes service accounts.
         "--disable-admission-plugins=ServiceAccount".to_owned(),
     ]);
+    if audited {
+        command.args([
+            format!("--audit-policy-file={}", at("audit-policy.json")),
+            format!("--audit-log-path={}", at("audit.jsonl")),
+            "--audit-log-mode=blocking".to_owned(),
+        ]);
+    }
     Process::start(&mut command, dir.join("apiserver.log"))
 }

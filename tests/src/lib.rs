@@ -8,6 +8,7 @@
 )]
 
 pub mod apiserver;
+pub mod bare;
 pub mod bench;
 pub mod canary;
 pub mod client;
@@ -16,8 +17,11 @@ pub mod e2e;
 pub mod fixtures;
 pub mod kubeconfig;
 pub mod kubectl;
+pub mod kubelet;
 pub mod processes;
 pub mod prometheus;
+pub mod raw;
+pub mod raw2;
 pub mod relay;
 pub mod service;
 pub mod streams;

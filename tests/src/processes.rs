@@ -104,6 +104,11 @@ impl Gateway {
         Self::start_at(dir, tls, addr, None).await
     }
 
+    /// With the test certificate, on free ports of loopback, and with further arguments.
+    pub async fn start_with(dir: &Path, tls: &Tls, more: Vec<String>) -> anyhow::Result<Self> {
+        Self::serve(dir, tls, free_port()?, more).await
+    }
+
     /// With the test certificate at an address; `agent_url` is what agents dial, when something stands between.
     pub async fn start_at(
         dir: &Path,
@@ -111,16 +116,21 @@ impl Gateway {
         addr: SocketAddr,
         agent_url: Option<String>,
     ) -> anyhow::Result<Self> {
+        let more = agent_url.map(|url| format!("--agent-url={url}"));
+        Self::serve(dir, tls, addr, more.into_iter().collect()).await
+    }
+
+    async fn serve(dir: &Path, tls: &Tls, addr: SocketAddr, more: Vec<String>) -> anyhow::Result<Self> {
         let (cert, key) = (dir.join("tls.crt"), dir.join("tls.key"));
         std::fs::write(&cert, &tls.cert_pem)?;
         std::fs::write(&key, &tls.key_pem)?;
-        let mut more = vec![
+        let mut arguments = vec![
             format!("--public-url=https://localhost:{}", addr.port()),
             format!("--tls-cert={}", cert.display()),
             format!("--tls-key={}", key.display()),
         ];
-        more.extend(agent_url.map(|url| format!("--agent-url={url}")));
-        Self::launch(dir, Some(tls), addr, more).await
+        arguments.extend(more);
+        Self::launch(dir, Some(tls), addr, arguments).await
     }
 
     /// With its own certificate at an address; `more` are further arguments, `--public-url` among them.
@@ -290,24 +300,41 @@ pub struct Agent {
 impl Agent {
     /// `kubeconfig` names its API server, `url` its gateway, whose certificate is the test's.
     pub fn start(dir: &Path, url: &str, kubeconfig: &Path, token: &str, tls: &Tls) -> anyhow::Result<Self> {
+        let more = json!({"access": {"profile": "admin"}});
+        Self::start_with(dir, url, kubeconfig, token, tls, &more, vec![])
+    }
+
+    /// The same with sections of the configuration and environment of its own.
+    pub fn start_with(
+        dir: &Path,
+        url: &str,
+        kubeconfig: &Path,
+        token: &str,
+        tls: &Tls,
+        more: &Value,
+        environment: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Self> {
         let health = free_port()?;
         let (config, ca, token_file) = (dir.join("agent.yaml"), dir.join("ca.crt"), dir.join("token"));
         std::fs::write(&ca, &tls.cert_pem)?;
         std::fs::write(&token_file, token)?;
-        let value = json!({
+        let mut value = json!({
             "controlPlane": {"url": url},
             "enrollment": {"tokenFile": token_file},
             "identity": {"secretName": "kantaloupe-agent-identity"},
             "tls": {"caFile": ca},
-            "access": {"profile": "admin"},
             "health": {"listen": health.to_string()},
         });
+        for (section, content) in more.as_object().into_iter().flatten() {
+            value[section] = content.clone();
+        }
         std::fs::write(&config, value.to_string())?; // JSON is YAML
         let mut command = Command::new(binary("kantaloupe-agent")?);
         command
             .args(["run", "--config"])
             .arg(&config)
             .env("KUBECONFIG", kubeconfig)
+            .envs(environment)
             .env("POD_NAME", "agent-0")
             .env("POD_NAMESPACE", "kantaloupe-system");
         let process = Process::start(&mut command, dir.join("agent.log"))?;

@@ -55,6 +55,13 @@ impl Tls {
         }
     }
 
+    /// The same client, offering one protocol by ALPN.
+    pub fn speaking(&self, protocol: &str) -> TlsConnector {
+        let mut config = (**self.connector.config()).clone();
+        config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        Arc::new(config).into()
+    }
+
     /// A client that trusts somebody else's certificate instead; the acceptor is of no use to it.
     pub fn trusting(cert_pem: &str) -> anyhow::Result<Self> {
         let mut roots = rustls::RootCertStore::empty();

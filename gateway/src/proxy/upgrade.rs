@@ -9,6 +9,7 @@ use hyper::{
     upgrade::{OnUpgrade, on},
 };
 use hyper_util::rt::TokioIo;
+use kantaloupe_proto::headers::strip_for_other_names;
 use kantaloupe_tunnel::upgrade;
 use tokio::time::timeout;
 use tracing::Instrument as _;
@@ -50,7 +51,7 @@ pub(super) async fn forward(
     let mut response = send(app, &mut lease, |_| request).await?;
     let to_agent = on(&mut response);
     let (connect, body) = response.into_parts();
-    let head = upgrade::user_response(&connect).map_err(|error| {
+    let mut head = upgrade::user_response(&connect).map_err(|error| {
         let what = format!(
             "cluster {}'s agent gave an answer that cannot be: {error}",
             lease.cluster.name
@@ -60,6 +61,7 @@ pub(super) async fn forward(
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(answer(Response::from_parts(head, body), lease));
     }
+    strip_for_other_names(&mut head.headers);
     app.metrics.upgrades.inc();
     let hard = app.stop.hard.clone();
     let span = tracing::debug_span!("stream", cluster = %lease.cluster.id);

@@ -42,6 +42,9 @@ pub enum PathError {
     /// `/watch` or `/proxy` without a resource behind it.
     #[error("the path ends before it names a resource")]
     Incomplete,
+    /// A credential in the query, which every server on the way writes into its log.
+    #[error("the query carries a token: it belongs into the Authorization header")]
+    TokenInQuery,
     /// `/watch/...` with a method that does not read.
     #[error("a watch path is for GET only")]
     WatchMethod,

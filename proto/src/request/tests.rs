@@ -226,6 +226,36 @@ fn paths_with_two_readings_are_refused() {
 }
 
 #[test]
+fn tokens_in_the_query_are_refused() {
+    for query in [
+        "access_token=x",
+        "watch=1&access%5Ftoken=x",
+        "ACCESS_TOKEN",
+        "a;access_token=x",
+        "token=kta_0123456789ab_x",
+        "x=%6bta_0123456789ab_x",
+        "x=kte_0123456789ab_x",
+    ] {
+        assert_eq!(
+            parse(&Method::GET, "/api/v1/pods", Some(query)),
+            Err(PathError::TokenInQuery),
+            "{query}"
+        );
+    }
+    for query in [
+        "watch=1&continue=abc",
+        "labelSelector=access_token%3Dx",
+        "x=a_kta_",
+        "",
+    ] {
+        assert!(
+            parse(&Method::GET, "/api/v1/pods", Some(query)).is_ok(),
+            "{query}"
+        );
+    }
+}
+
+#[test]
 fn methods_outside_the_list_are_refused() {
     for method in ["CONNECT", "TRACE", "get", "PROPFIND", "WATCH"] {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
