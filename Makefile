@@ -46,6 +46,13 @@ test-preflight: tools ## Preflight on a sound platform and on each seeded fault,
 	cargo build --locked -p kantaloupe-agent --bins
 	tests/preflight.sh $(CARGO_TARGET_DIR)/debug/kantaloupe-agent
 
+.PHONY: test-trust
+test-trust: tools ## What must not work, against gateway, agent and a real API server (docs/security.md); needs no root
+	scripts/install.sh go
+	tests/testbed/prepare.sh kubernetes kubectl etcd helm
+	cargo build --locked -p kantaloupe-gateway -p kantaloupe-agent --bins
+	cargo test --locked -p kantaloupe-tests --test negative -- $(ARGS)
+
 .PHONY: testbed
 testbed: ## Build and cache the programs of the test clusters
 	scripts/install.sh go

@@ -38,7 +38,7 @@ pub const CLUSTER: &str = "prod";
 /// Namespaces with the fake node's pods.
 pub const NAMESPACES: [&str; 2] = ["team-a", "team-b"];
 /// Longest for an agent to connect, on a loaded machine.
-const CONNECT: Duration = Duration::from_secs(60);
+const CONNECT: Duration = Duration::from_mins(1);
 /// Longest until a line is in the API server's audit log.
 const AUDIT: Duration = Duration::from_secs(5);
 
@@ -137,19 +137,14 @@ impl Bare {
 
     /// The bytes of such a request.
     pub fn head(&self, token: &str, method: &str, target: &str, lines: &[&str], body: &str) -> String {
-        let mut head =
-            format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n");
-        for line in lines {
-            head.push_str(line);
-            head.push_str("\r\n");
-        }
+        let length = format!("content-type: application/json\r\ncontent-length: {}", body.len());
+        let authorization = format!("authorization: Bearer {token}");
+        let mut all = vec!["host: localhost", &authorization];
+        all.extend(lines);
         if !body.is_empty() {
-            head.push_str(&format!(
-                "content-type: application/json\r\ncontent-length: {}\r\n",
-                body.len()
-            ));
+            all.push(&length);
         }
-        format!("{head}\r\n{body}")
+        format!("{method} {target} HTTP/1.1\r\n{}\r\n\r\n{body}", all.join("\r\n"))
     }
 
     /// A connection for whole requests at the gateway, with a token.
@@ -264,13 +259,12 @@ pub fn shared<F: AsyncFnOnce(&Bare) -> anyhow::Result<()>>(test: F) -> anyhow::R
     RUNTIME.block_on(async {
         let bare = {
             let mut shared = SHARED.lock().await;
-            match shared.upgrade() {
-                Some(bare) => bare,
-                None => {
-                    let bare = Arc::new(Bare::start("admin", &[], "trace").await?);
-                    *shared = Arc::downgrade(&bare);
-                    bare
-                }
+            if let Some(bare) = shared.upgrade() {
+                bare
+            } else {
+                let bare = Arc::new(Bare::start("admin", &[], "trace").await?);
+                *shared = Arc::downgrade(&bare);
+                bare
             }
         };
         test(&bare).await

@@ -252,7 +252,7 @@ fn n06_tokens_in_other_places() -> anyhow::Result<()> {
             );
         }
         // Among subprotocols neither; the others arrive.
-        let path = format!("/api/v1/namespaces/team-a/pods/good/exec?command=n06&container=main");
+        let path = "/api/v1/namespaces/team-a/pods/good/exec?command=n06&container=main";
         let bearer = format!(
             "sec-websocket-protocol: v4.channel.k8s.io, base64url.bearer.authorization.k8s.io.{}",
             "c2VjcmV0LW4wNg"
@@ -264,7 +264,7 @@ fn n06_tokens_in_other_places() -> anyhow::Result<()> {
             "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
         ];
         let answer = bare
-            .ask("GET", &path, &[&upgrade[..], &[&bearer]].concat())
+            .ask("GET", path, &[&upgrade[..], &[&bearer]].concat())
             .await?;
         ensure!(answer.status == 101, "{answer:?}");
         ensure!(
@@ -272,7 +272,7 @@ fn n06_tokens_in_other_places() -> anyhow::Result<()> {
             "{answer:?}"
         );
         let mut raw = bare.raw().await?;
-        let target = bare.path(&path);
+        let target = bare.path(path);
         raw.send(format!(
             "GET {target} HTTP/1.1\r\nhost: localhost\r\n{}\r\n{bearer}\r\n\r\n",
             upgrade.join("\r\n")
