@@ -4,6 +4,7 @@
 //! mistake and an operator then fixes a file one roll-out at a time. Here every mistake is a [`Finding`], and
 //! all of them are reported together.
 
+mod access;
 mod monitoring;
 mod yaml;
 
@@ -19,6 +20,8 @@ use std::{
 };
 
 use kantaloupe_checks::{Code, Fault};
+use kantaloupe_policy::LocalPolicy;
+use kantaloupe_proto::headers::{MAX_NAME as MAX_ORGANIZATION, is_name};
 use serde_json::json;
 use url::Url;
 
@@ -33,29 +36,6 @@ const MAX_FILE_BYTES: u64 = 256 * 1024;
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(45);
 /// Kubernetes' own bound for names of Secrets and Pods (DNS subdomain).
 const MAX_NAME: usize = 253;
-
-/// What the customer allows the control plane to do in this cluster. The chart turns it into RBAC; the agent reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessProfile {
-    /// Read only.
-    Observe,
-    /// Read, and change workloads.
-    Operate,
-    /// Everything.
-    Admin,
-}
-
-impl AccessProfile {
-    /// The name used in the configuration and on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Observe => "observe",
-            Self::Operate => "operate",
-            Self::Admin => "admin",
-        }
-    }
-}
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +63,10 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// Where the cluster's Prometheus is.
     pub monitoring: Monitoring,
-    /// What the customer allows.
-    pub profile: AccessProfile,
+    /// What the cluster's owner allows at most.
+    pub policy: LocalPolicy,
+    /// The only organisation of the gateway whose people may ask for anything.
+    pub organization: Option<String>,
     /// Address of health checks and metrics.
     pub health_listen: SocketAddr,
     /// Format of the log.
@@ -182,6 +164,7 @@ impl Config {
 
         let mut cluster = root.section("cluster", &mut findings);
         let cluster_id = cluster.optional("id", &mut findings, parse_cluster_id);
+        let organization = cluster.optional("organization", &mut findings, parse_organization);
         cluster.finish(&mut findings);
 
         let mut enrollment = root.section("enrollment", &mut findings);
@@ -198,9 +181,7 @@ impl Config {
 
         let monitoring = Monitoring::parse(&mut root, &mut findings);
 
-        let mut access = root.section("access", &mut findings);
-        let profile = access.optional("profile", &mut findings, parse_profile);
-        access.finish(&mut findings);
+        let policy = access::parse(&mut root, &mut findings);
 
         let mut health = root.section("health", &mut findings);
         let health_listen = health.optional("listen", &mut findings, parse_listen);
@@ -228,7 +209,11 @@ impl Config {
                 secret_name: secret_name.unwrap_or_else(|| "kantaloupe-agent-identity".to_owned()),
                 ca_file,
                 monitoring,
-                profile: profile.unwrap_or(AccessProfile::Observe),
+                policy: LocalPolicy {
+                    own_namespace: Some(pod_namespace.clone()),
+                    ..policy
+                },
+                organization,
                 health_listen: health_listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 9090))),
                 log_format: log_format.unwrap_or(LogFormat::Json),
                 log_level: log_level.unwrap_or_else(|| "info".to_owned()),
@@ -245,12 +230,12 @@ impl Config {
     pub fn effective(&self) -> String {
         json!({
             "controlPlane": {"url": self.url.as_str(), "caPin": self.pin.map(|pin| pin.to_string())},
-            "cluster": {"id": self.cluster_id},
+            "cluster": {"id": self.cluster_id, "organization": self.organization},
             "enrollment": {"tokenFile": self.token_file},
             "identity": {"secretName": self.secret_name},
             "tls": {"caFile": self.ca_file},
             "monitoring": self.monitoring.effective(),
-            "access": {"profile": self.profile.as_str()},
+            "access": access::effective(&self.policy),
             "health": {"listen": self.health_listen},
             "logging": {"level": self.log_level},
             "drain": {"timeout": format!("{}ms", self.drain_timeout.as_millis())},
@@ -377,13 +362,18 @@ fn parse_name(text: &str) -> Result<String, Invalid> {
     }
 }
 
-fn parse_profile(text: &str) -> Result<AccessProfile, Invalid> {
-    match text {
-        "observe" => Ok(AccessProfile::Observe),
-        "operate" => Ok(AccessProfile::Operate),
-        "admin" => Ok(AccessProfile::Admin),
-        _ => Err(Invalid::expected("observe, operate or admin")),
+fn parse_organization(text: &str) -> Result<String, Invalid> {
+    if is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(Invalid::expected(&format!(
+            "the name of an organisation (letters, digits and . _ - @ +, at most {MAX_ORGANIZATION})"
+        )))
     }
+}
+
+fn parse_flag(text: &str) -> Result<bool, Invalid> {
+    text.parse().map_err(|_| Invalid::expected("true or false"))
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, Invalid> {

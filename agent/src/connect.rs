@@ -39,7 +39,7 @@ use crate::{
     identity::{Identity, KeyStore, bounded},
     inventory::Inventory,
     metrics::Metrics,
-    proxy::upstream::Upstream,
+    proxy::{Guard, upstream::Upstream},
     service::Facts,
     tunnel::{Ended, Tunnel},
 };
@@ -118,6 +118,7 @@ pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) control_plane: ControlPlane,
     pub(crate) upstream: Upstream,
+    pub(crate) guard: Arc<Guard>,
     pub(crate) facts: Arc<Facts>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) inventory: Inventory,

@@ -9,6 +9,7 @@
 //!           └─ enroll + identity: token, key, Secret
 //! ```
 
+mod audit;
 pub mod cli;
 pub mod config;
 mod connect;

@@ -9,12 +9,15 @@ use crate::config::LogFormat;
 /// Two libraries tell as errors what our own lines say better.
 const SILENT: &str = "rustls_platform_verifier=off,kube_client::client::builder=off";
 
+/// The audit log is written whatever the level.
+const AUDIT: &str = "audit=info";
+
 /// The filter for a level: that level for our own crates, which share a prefix. Libraries stay at `warn` whatever the
 /// level: below it they print frames and headers of other people's requests, secrets among them.
 fn filter(level: &str) -> EnvFilter {
     let own = level.parse().unwrap_or(LevelFilter::INFO);
     let others = own.min(LevelFilter::WARN);
-    EnvFilter::builder().parse_lossy(format!("{others},kantaloupe={own},{SILENT}"))
+    EnvFilter::builder().parse_lossy(format!("{others},kantaloupe={own},{AUDIT},{SILENT}"))
 }
 
 /// Installs the log. Called once, by the binary; a second call is ignored.
@@ -56,7 +59,7 @@ mod tests {
 
     #[test]
     fn no_library_talks_at_trace() {
-        for level in ["trace", "no level, so info"] {
+        for level in ["trace", "error", "no level, so info"] {
             let seen = Arc::new(AtomicUsize::new(0));
             let counted = Arc::clone(&seen);
             let count = fmt::layer().with_writer(move || {
@@ -69,8 +72,10 @@ mod tests {
                 tracing::trace!(target: "hyper::proto", "header");
                 tracing::debug!(target: "rustls::client", "secret");
                 assert_eq!(seen.load(Ordering::Relaxed), 0, "{level}");
-                tracing::info!(target: "kantaloupe_agent::proxy", "request");
+                tracing::info!(target: kantaloupe_proto::agent_log::TARGET, "request");
                 assert_eq!(seen.load(Ordering::Relaxed), 1, "{level}");
+                tracing::error!(target: "kantaloupe_agent::proxy", "request");
+                assert_eq!(seen.load(Ordering::Relaxed), 2, "{level}");
             });
         }
     }

@@ -5,6 +5,7 @@
 //!         ── CONNECT ──> rewrite ──> connection of its own ── 101 ──> bytes both ways, opaque
 //! ```
 
+mod counted;
 pub(crate) mod request;
 mod status;
 pub(crate) mod upstream;
@@ -12,19 +13,11 @@ pub(crate) mod upstream;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::sync::Arc;
 
-use bytes::{Buf, Bytes};
 use http::{Request, Response, StatusCode, header};
-use http_body::Frame;
 use http_body_util::{BodyExt, Empty};
-use hyper::{
-    body::{Body as HttpBody, Incoming, SizeHint},
-    upgrade::OnUpgrade,
-};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use kantaloupe_proto::headers::strip_hop_by_hop;
 use kantaloupe_tunnel::{
@@ -38,11 +31,15 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, debug_span, trace, warn};
 
-use crate::fault::chain;
-use request::Asked;
+use crate::{
+    audit::{Asked, AuditLog, Pending},
+    fault::chain,
+};
+use counted::{Counted, CountedStream, InFlight, Meter};
+use request::{Refused, Rules};
 use status::Refusal;
 use upstream::{Driven, Upstream};
 
@@ -53,10 +50,17 @@ pub(crate) struct RequestLabels {
     code: &'static str,
 }
 
+/// Labels of [`ProxyMetrics::refused`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RefusedLabels {
+    reason: &'static str,
+}
+
 /// What the proxy counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProxyMetrics {
     requests: Family<RequestLabels, Counter>,
+    refused: Family<RefusedLabels, Counter>,
     in_flight: Gauge,
     upgrades: Gauge,
     received: Counter,
@@ -71,6 +75,11 @@ impl ProxyMetrics {
             "requests",
             "Requests by verb and class of status",
             metrics.requests.clone(),
+        );
+        proxy.register(
+            "refused",
+            "Requests that the agent refused by itself, by reason: identity, path, upgrade, role, namespaces, local_*",
+            metrics.refused.clone(),
         );
         proxy.register(
             "requests_in_flight",
@@ -109,10 +118,18 @@ impl ProxyMetrics {
     }
 }
 
+/// What decides and what is written down, for all sessions of the process.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pub(crate) rules: Rules,
+    pub(crate) audit: Arc<AuditLog>,
+}
+
 /// Serves one data session. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Proxy {
     upstream: Upstream,
+    guard: Arc<Guard>,
     metrics: ProxyMetrics,
     /// The link that answers leave on.
     link: Handle,
@@ -121,9 +138,16 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn new(upstream: Upstream, metrics: ProxyMetrics, link: Handle, streams: TaskTracker) -> Self {
+    pub(crate) fn new(
+        upstream: Upstream,
+        guard: Arc<Guard>,
+        metrics: ProxyMetrics,
+        link: Handle,
+        streams: TaskTracker,
+    ) -> Self {
         Self {
             upstream,
+            guard,
             metrics,
             link,
             streams,
@@ -138,26 +162,23 @@ impl Proxy {
         } else {
             self.handle_plain(request).await
         };
-        answer.unwrap_or_else(|refusal| {
-            self.metrics.count("refused", refusal.status);
-            debug!(status = refusal.status.as_u16(), reason = %refusal, "request refused");
-            refusal.response()
-        })
+        answer.unwrap_or_else(|refusal| refusal.response())
     }
 
     async fn handle_plain(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
         let (mut parts, body) = request.into_parts();
-        let asked = request::rewrite(&mut parts)?;
+        let asked =
+            request::rewrite(&mut parts, &self.guard.rules).map_err(|refused| self.refuse(&refused))?;
+        let meter = self.begin(asked);
         let in_flight = InFlight::start(&self.metrics.in_flight);
-        let body = Counted::new(body, self.metrics.received.clone(), None).boxed_unsync();
+        let body = Counted::request(body, meter.clone()).boxed_unsync();
         let response = self.upstream.send(Request::from_parts(parts, body)).await;
-        let response = response.map_err(|error| failed(&asked, &error))?;
-        self.metrics.count(asked.verb.as_str(), response.status());
-        trace!(request_id = %asked.request_id, status = response.status().as_u16(), "the API server answers");
+        let response = response.map_err(|error| failed(&meter.pending, &error))?;
+        self.answered(&meter.pending, response.status());
         let (mut parts, body) = response.into_parts();
         strip_hop_by_hop(&mut parts.headers);
         parts.extensions.clear();
-        let body = Counted::new(body, self.metrics.sent.clone(), Some(in_flight));
+        let body = Counted::answer(body, meter, in_flight);
         let body = Fair::new(body, self.link.clone()).boxed_unsync();
         Ok(Response::from_parts(parts, body))
     }
@@ -167,42 +188,71 @@ impl Proxy {
         mut request: Request<Incoming>,
         tunnel: OnUpgrade,
     ) -> Result<Response<Body>, Refusal> {
-        let (method, headers) = upgrade::upstream_request(&mut request)
-            .map_err(|error| Refusal::bad_request(format!("the agent refuses this upgrade: {error}")))?;
+        let taken = upgrade::upstream_request(&mut request);
         let (mut parts, _tunnel_body) = request.into_parts();
-        (parts.method, parts.headers) = (method, headers);
-        let protocol = parts.headers.get(header::UPGRADE).cloned();
-        let protocol =
-            protocol.ok_or_else(|| Refusal::bad_request("the agent refuses an upgrade to nothing"))?;
-        let asked = request::rewrite(&mut parts)?;
+        let protocol = match taken {
+            Ok((method, headers)) => {
+                (parts.method, parts.headers) = (method, headers);
+                parts.headers.get(header::UPGRADE).cloned()
+            }
+            Err(_) => None,
+        };
+        let protocol = protocol.ok_or_else(|| self.refuse(&Refused::upgrade(&parts)))?;
+        let asked =
+            request::rewrite(&mut parts, &self.guard.rules).map_err(|refused| self.refuse(&refused))?;
         request::set_upgrade(&mut parts.headers, protocol);
+        let meter = self.begin(asked);
         let response = self
             .upstream
             .send_upgrade(Request::from_parts(parts, empty()))
             .await
-            .map_err(|error| failed(&asked, &error))?;
-        self.metrics.count(asked.verb.as_str(), response.status());
-        trace!(request_id = %asked.request_id, status = response.status().as_u16(), "the API server answers an upgrade");
+            .map_err(|error| failed(&meter.pending, &error))?;
+        self.answered(&meter.pending, response.status());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            Ok(self.open_stream(&asked, response, tunnel))
+            Ok(self.open_stream(meter, response, tunnel))
         } else {
-            Ok(self.plain_answer(response))
+            Ok(self.plain_answer(meter, response))
         }
     }
 
+    fn begin(&self, asked: Asked) -> Meter {
+        Meter {
+            received: self.metrics.received.clone(),
+            sent: self.metrics.sent.clone(),
+            pending: self.guard.audit.begin(asked),
+        }
+    }
+
+    fn answered(&self, pending: &Pending, status: StatusCode) {
+        pending.answered(status);
+        self.metrics.count(pending.asked().verb(), status);
+        trace!(
+            request_id = pending.asked().id(),
+            status = status.as_u16(),
+            "the API server answers"
+        );
+    }
+
+    /// Counts and writes down what did not get to the API server.
+    fn refuse(&self, refused: &Refused) -> Refusal {
+        let Refused { refusal, why, asked } = refused;
+        self.metrics.count("refused", refusal.status);
+        self.metrics
+            .refused
+            .get_or_create(&RefusedLabels { reason: why })
+            .inc();
+        self.guard.audit.refused(asked, why, refusal.status.as_u16());
+        debug!(status = refusal.status.as_u16(), reason = %refusal, "request refused");
+        refusal.clone()
+    }
+
     /// Joins the two upgraded connections once this answer has left.
-    fn open_stream(
-        &self,
-        asked: &Asked,
-        mut response: Response<Driven>,
-        tunnel: OnUpgrade,
-    ) -> Response<Body> {
+    fn open_stream(&self, meter: Meter, mut response: Response<Driven>, tunnel: OnUpgrade) -> Response<Body> {
         let upstream = hyper::upgrade::on(&mut response);
         let (mut head, Driven { driver, .. }) = response.into_parts();
         head.extensions.clear();
         let open = InFlight::start(&self.metrics.upgrades);
-        let metrics = self.metrics.clone();
-        let span = debug_span!("stream", request_id = %asked.request_id);
+        let span = debug_span!("stream", request_id = meter.pending.asked().id());
         let stream = async move {
             // The driver hands the connection over to `upstream`; it must live until then.
             let (upstream, tunnel) = match tokio::try_join!(upstream, tunnel) {
@@ -210,12 +260,12 @@ impl Proxy {
                 Err(error) => return debug!(%error, "the stream was given up before it began"),
             };
             drop(driver);
-            match upgrade::splice(TokioIo::new(tunnel), TokioIo::new(upstream)).await {
-                Ok((received, sent)) => {
-                    metrics.received.inc_by(received);
-                    metrics.sent.inc_by(sent);
-                    debug!(received, sent, "stream ended");
-                }
+            let tunnel = CountedStream {
+                stream: TokioIo::new(tunnel),
+                meter,
+            };
+            match upgrade::splice(tunnel, TokioIo::new(upstream)).await {
+                Ok((received, sent)) => debug!(received, sent, "stream ended"),
                 Err(error) => debug!(%error, "stream broke"),
             }
             drop(open);
@@ -225,98 +275,28 @@ impl Proxy {
     }
 
     /// The server did not upgrade: its answer is an ordinary one, and its connection ends with it.
-    fn plain_answer(&self, response: Response<Driven>) -> Response<Body> {
+    fn plain_answer(&self, meter: Meter, response: Response<Driven>) -> Response<Body> {
         let (mut head, Driven { body, driver }) = response.into_parts();
         strip_hop_by_hop(&mut head.headers);
         let in_flight = InFlight::start(&self.metrics.in_flight).driving(driver);
-        let body = Counted::new(body, self.metrics.sent.clone(), Some(in_flight));
+        let body = Counted::answer(body, meter, in_flight);
         let body = Fair::new(body, self.link.clone()).boxed_unsync();
         Response::from_parts(upgrade::connect_response(&head), body)
     }
 }
 
-fn failed(asked: &Asked, error: &BoxError) -> Refusal {
+fn failed(pending: &Pending, error: &BoxError) -> Refusal {
     let problem = chain(error.as_ref());
-    warn!(code = "KTA-K8S-001", request_id = %asked.request_id, %problem, "the API server gave no answer");
-    if upstream::is_unreachable(error) {
-        Refusal::unreachable(&problem)
+    warn!(code = "KTA-K8S-001", request_id = pending.asked().id(), %problem, "the API server gave no answer");
+    let (why, refusal) = if upstream::is_unreachable(error) {
+        ("unreachable", Refusal::unreachable(&problem))
     } else {
-        Refusal::broken(&problem)
-    }
+        ("broken", Refusal::broken(&problem))
+    };
+    pending.failed(why, refusal.status);
+    refusal
 }
 
 fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
-}
-
-/// Counts something as open for as long as it lives, and keeps what must live as long.
-#[derive(Debug)]
-struct InFlight {
-    gauge: Gauge,
-    /// Its drop ends the connection.
-    driver: Option<AbortOnDropHandle<()>>,
-}
-
-impl InFlight {
-    fn start(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self {
-            gauge: gauge.clone(),
-            driver: None,
-        }
-    }
-
-    fn driving(mut self, driver: AbortOnDropHandle<()>) -> Self {
-        self.driver = Some(driver);
-        self
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.gauge.dec();
-    }
-}
-
-/// A body that passes unchanged and is counted.
-struct Counted {
-    body: Incoming,
-    bytes: Counter,
-    _in_flight: Option<InFlight>,
-}
-
-impl Counted {
-    fn new(body: Incoming, bytes: Counter, in_flight: Option<InFlight>) -> Self {
-        Self {
-            body,
-            bytes,
-            _in_flight: in_flight,
-        }
-    }
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.bytes.inc_by(data.remaining() as u64);
-        }
-        Poll::Ready(frame.map(|result| result.map_err(BoxError::from)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -12,6 +12,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument, info, info_span};
 
 use crate::{
+    audit::AuditLog,
     config::Config,
     connect::{Backoff, Connector, Context, cluster_uid},
     control_plane::ControlPlane,
@@ -20,7 +21,7 @@ use crate::{
     identity::KeyStore,
     inventory::{self, Inventory},
     metrics::Metrics,
-    proxy::upstream::Upstream,
+    proxy::{Guard, request::Rules, upstream::Upstream},
     service::Facts,
 };
 
@@ -150,13 +151,21 @@ async fn connect(parts: Parts, shutdown: CancellationToken) -> Result<(), Failur
         cluster_uid: uid,
         kubernetes_version: Mutex::default(),
         pod_name: config.pod_name.clone(),
-        access_profile: config.profile.as_str(),
+        access_profile: config.policy.profile.as_str(),
     });
     let store = KeyStore::new(client.clone(), &config.pod_namespace, &config.secret_name);
+    let guard = Arc::new(Guard {
+        rules: Rules {
+            policy: config.policy.clone(),
+            organization: config.organization.clone(),
+        },
+        audit: Arc::new(AuditLog::new()),
+    });
     let context = Arc::new(Context {
         config,
         control_plane,
         upstream,
+        guard,
         facts,
         metrics,
         inventory,

@@ -19,6 +19,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use kantaloupe_policy::{LocalPolicy, Profile};
 use kantaloupe_tunnel::session::Body;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{
@@ -35,7 +36,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    config::{AccessProfile, Config, LogFormat, Monitoring},
+    audit::AuditLog,
+    config::{Config, LogFormat, Monitoring},
+    proxy::{Guard, request::Rules},
     tls::Pin,
 };
 
@@ -223,6 +226,17 @@ pub(crate) fn problem(status: u16, code: &str, detail: &str) -> Response<Body> {
     response
 }
 
+/// What lets an administrator do everything that the hard rules leave.
+pub(crate) fn guard(policy: LocalPolicy) -> Arc<Guard> {
+    Arc::new(Guard {
+        rules: Rules {
+            policy,
+            organization: None,
+        },
+        audit: Arc::new(AuditLog::new()),
+    })
+}
+
 /// A configuration for a gateway at `address` with this certificate pinned.
 pub(crate) fn config(address: SocketAddr, pin: Option<Pin>, token_file: &std::path::Path) -> Config {
     Config {
@@ -233,7 +247,8 @@ pub(crate) fn config(address: SocketAddr, pin: Option<Pin>, token_file: &std::pa
         secret_name: "identity".to_owned(),
         ca_file: None,
         monitoring: Monitoring::default(),
-        profile: AccessProfile::Operate,
+        policy: LocalPolicy::new(Profile::Admin),
+        organization: None,
         health_listen: "127.0.0.1:0".parse().unwrap(),
         log_format: LogFormat::Json,
         log_level: "info".to_owned(),

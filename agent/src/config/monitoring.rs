@@ -6,7 +6,7 @@ use kantaloupe_checks::Code;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Finding, Invalid, parse_path, yaml::Section};
+use super::{Finding, Invalid, parse_flag, parse_path, yaml::Section};
 
 /// Where the cluster's Prometheus is. Secrets are in files and are read when they are needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,8 +126,4 @@ fn parse_url(text: &str) -> Result<Url, Invalid> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
-}
-
-fn parse_flag(text: &str) -> Result<bool, Invalid> {
-    text.parse().map_err(|_| Invalid::expected("true or false"))
 }

@@ -1,3 +1,5 @@
+use kantaloupe_policy::{Namespaces, Profile};
+
 use super::*;
 
 fn env(name: &str) -> Option<String> {
@@ -18,7 +20,7 @@ const PIN: &str = "sha256:00112233445566778899aabbccddeeff00112233445566778899aa
 fn a_full_file_is_understood() {
     let text = format!(
         "controlPlane: {{url: 'https://gw.example.com:8443/prefix/', caPin: '{PIN}'}}
-cluster: {{id: c-1a2b3c4d}}
+cluster: {{id: c-1a2b3c4d, organization: acme}}
 enrollment: {{tokenFile: /tmp/token}}
 identity: {{secretName: other}}
 tls: {{caFile: /tmp/ca.pem}}
@@ -35,7 +37,8 @@ drain: {{timeout: 1500ms}}
     assert_eq!(config.token_file, Path::new("/tmp/token"));
     assert_eq!(config.secret_name, "other");
     assert_eq!(config.ca_file.as_deref(), Some(Path::new("/tmp/ca.pem")));
-    assert_eq!(config.profile, AccessProfile::Admin);
+    assert_eq!(config.policy.profile, Profile::Admin);
+    assert_eq!(config.organization.as_deref(), Some("acme"));
     assert_eq!(config.health_listen.port(), 0);
     assert_eq!(config.log_format, LogFormat::Text);
     assert_eq!(config.log_level, "debug");
@@ -59,7 +62,10 @@ fn only_the_url_is_required_and_empty_values_count_as_absent() {
         Path::new("/var/run/kantaloupe/enrollment/token")
     );
     assert_eq!(config.secret_name, "kantaloupe-agent-identity");
-    assert_eq!(config.profile, AccessProfile::Observe);
+    let mut defaults = LocalPolicy::new(Profile::Observe);
+    defaults.own_namespace = Some("kantaloupe-system".to_owned());
+    assert_eq!(config.policy, defaults);
+    assert_eq!(config.organization, None);
     assert_eq!(config.health_listen, "0.0.0.0:9090".parse().unwrap());
     assert_eq!(config.drain_timeout, Duration::from_secs(45));
 }
@@ -68,8 +74,8 @@ fn only_the_url_is_required_and_empty_values_count_as_absent() {
 fn all_mistakes_are_reported_at_once() {
     let error = Config::parse(
         "controlPlane: {url: 'http://gw', caPin: 'sha256:zz', capin: x}
-cluster: {id: nope}
-access: {profile: root}
+cluster: {id: nope, organization: a b}
+access: {profile: root, namespaces: [A, ''], exec: perhaps, services: [web, {a: b}], logs: [], port-forward: true}
 health: {listen: '9090'}
 logging: {format: xml, level: loud}
 drain: {timeout: 45}
@@ -86,7 +92,15 @@ drian: {}
             "controlPlane.caPin",
             "controlPlane.capin",
             "cluster.id",
+            "cluster.organization",
             "access.profile",
+            "access.namespaces[1]",
+            "access.namespaces",
+            "access.exec",
+            "access.logs",
+            "access.services[0]",
+            "access.services[1]",
+            "access.port-forward",
             "health.listen",
             "logging.format",
             "logging.level",
@@ -101,6 +115,43 @@ drian: {}
         assert!(text.contains(place), "{place} is missing in: {text}");
     }
     assert!(text.contains("KTA-CFG-002"), "{text}");
+}
+
+#[test]
+fn the_owners_limits_are_read() {
+    let access = |text: &str| {
+        let text = format!("controlPlane: {{url: https://gw}}\naccess: {text}");
+        Config::parse(&text, env).map(|config| config.policy)
+    };
+    let policy = access(
+        "{profile: operate, namespaces: [team-a, team-b], exec: false, logs: 'false', portForward: false, proxy: true,
+  services: ['monitoring/grafana:3000', default/web:http]}",
+    )
+    .unwrap();
+    assert_eq!(policy.namespaces, "team-a,team-b".parse().unwrap());
+    assert_eq!(
+        (policy.exec, policy.logs, policy.port_forward, policy.proxy),
+        (false, false, false, true)
+    );
+    let services: Vec<String> = policy.services.iter().map(ToString::to_string).collect();
+    assert_eq!(services, ["monitoring/grafana:3000", "default/web:http"]);
+    assert_eq!(policy.own_namespace.as_deref(), Some("kantaloupe-system"));
+    assert_eq!(access("{namespaces: []}").unwrap().namespaces, Namespaces::All);
+    // What could be meant as "none" never reads as "all".
+    for bad in [
+        "{namespaces: ['']}",
+        "{namespaces: [null]}",
+        "{namespaces: '*'}",
+        "{namespaces: ['*']}",
+        "{namespaces: [a, a]}",
+        "{namespaces: {a: b}}",
+        "{services: ['*/*:*']}",
+        "{services: default/web}",
+        "{exec: 'no'}",
+        "{exec: 0}",
+    ] {
+        assert!(access(bad).is_err(), "{bad}");
+    }
 }
 
 #[test]

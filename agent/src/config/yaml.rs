@@ -57,15 +57,10 @@ impl Section {
         parse: impl FnOnce(&str) -> Result<T, Invalid>,
     ) -> Option<T> {
         let place = self.place(key);
-        let text = match self.values.remove(key) {
-            None | Some(Value::Null) => return None,
-            Some(Value::String(text)) => text,
-            Some(Value::Number(number)) => number.to_string(),
-            Some(Value::Bool(flag)) => flag.to_string(),
-            Some(_) => {
-                findings.push(finding(&place, "expected a single value"));
-                return None;
-            }
+        let value = self.values.remove(key).filter(|value| !value.is_null())?;
+        let Some(text) = single(value) else {
+            findings.push(finding(&place, "expected a single value"));
+            return None;
         };
         let text = text.trim();
         if text.is_empty() {
@@ -78,6 +73,37 @@ impl Section {
                 None
             }
         }
+    }
+
+    /// Takes a list of single values that may be absent. Here an empty value is a mistake: it is something left out.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        findings: &mut Vec<Finding>,
+        parse: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Vec<T> {
+        let place = self.place(key);
+        let values = match self.values.remove(key) {
+            None | Some(Value::Null) => return Vec::new(),
+            Some(Value::Sequence(values)) => values,
+            Some(_) => {
+                findings.push(finding(&place, "expected a list"));
+                return Vec::new();
+            }
+        };
+        let mut list = Vec::with_capacity(values.len());
+        for (number, value) in values.into_iter().enumerate() {
+            let place = format!("{place}[{number}]");
+            match single(value)
+                .filter(|text| !text.is_empty())
+                .map(|text| parse(&text))
+            {
+                Some(Ok(value)) => list.push(value),
+                Some(Err(Invalid { code, problem })) => findings.push(Finding { code, place, problem }),
+                None => findings.push(finding(&place, "expected a single value that is not empty")),
+            }
+        }
+        list
     }
 
     /// Takes a value that must be there.
@@ -112,6 +138,16 @@ impl Section {
         } else {
             format!("{}.{key}", self.path)
         }
+    }
+}
+
+/// The text of a value that is no list and no section.
+fn single(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
     }
 }
 

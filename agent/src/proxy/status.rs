@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use kantaloupe_checks::Code;
+use kantaloupe_policy::Denied;
 use kantaloupe_tunnel::session::Body;
 use serde_json::json;
 
@@ -29,6 +31,20 @@ impl Refusal {
             status: StatusCode::NOT_FOUND,
             reason: "NotFound",
             message: message.into(),
+        }
+    }
+
+    /// Not allowed, by the grant that the gateway names or by the cluster's owner.
+    pub(crate) fn denied(denied: &Denied) -> Self {
+        let code = if denied.setting().is_some() {
+            Code::POL_001
+        } else {
+            Code::POL_002
+        };
+        Self {
+            status: StatusCode::FORBIDDEN,
+            reason: "Forbidden",
+            message: format!("refused by the agent: {denied} ({code})"),
         }
     }
 

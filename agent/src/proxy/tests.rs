@@ -1,5 +1,6 @@
 //! A real session on one side, a real HTTP/1.1 server with TLS on the other.
 
+mod audit;
 mod broken;
 
 use std::{
@@ -10,10 +11,13 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderValue, Method, uri::PathAndQuery};
+use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use hyper::service::service_fn;
+use kantaloupe_policy::{LocalPolicy, Profile};
 use kantaloupe_tunnel::{
     carrier::{BoxCarrier, websocket},
     link::{self, Acceptor, DialError, Dialer},
@@ -24,7 +28,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     sync::{mpsc, oneshot},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::*;
 use crate::testing::{
@@ -55,6 +59,10 @@ struct Bench {
 
 impl Bench {
     async fn new(config: &kube::Config) -> Self {
+        Self::with(config, LocalPolicy::new(Profile::Admin)).await
+    }
+
+    async fn with(config: &kube::Config, policy: LocalPolicy) -> Self {
         crate::testing::install_provider();
         let (sender, mut dialed) = mpsc::channel(1);
         let acceptor = Acceptor::new(link::Config::default());
@@ -74,6 +82,7 @@ impl Bench {
         let near = near.unwrap();
         let proxy = Proxy::new(
             Upstream::new(config).unwrap(),
+            crate::testing::guard(policy),
             metrics.clone(),
             near.handle(),
             streams.clone(),
@@ -112,6 +121,7 @@ impl Bench {
         let mut headers = HeaderMap::new();
         headers.insert("kantaloupe-user", HeaderValue::from_static("alice"));
         headers.insert("kantaloupe-role", HeaderValue::from_static("admin"));
+        headers.insert("kantaloupe-request-id", HeaderValue::from_static("r-2"));
         headers.insert(
             "x-stream-protocol-version",
             HeaderValue::from_static("v4.channel.k8s.io"),
@@ -130,7 +140,7 @@ fn ask(method: Method, path: &str, body: Body) -> Request<Body> {
         .method(method)
         .uri(format!("{ORIGIN}/kubernetes{path}"))
         .header("kantaloupe-user", "alice")
-        .header("kantaloupe-role", "viewer")
+        .header("kantaloupe-role", "admin")
         .header("kantaloupe-request-id", "r-1")
         .body(body)
         .unwrap()
@@ -311,6 +321,7 @@ async fn exactly_the_right_headers_reach_the_api_server() {
         ("proxy-authorization", "Basic stolen"),
         ("cookie", "a=b"),
         ("kantaloupe-other", "x"),
+        ("audit-id", "somebody-elses"),
         ("content-type", "application/json"),
         ("user-agent", "kubectl/v1.32"),
     ] {
@@ -321,11 +332,12 @@ async fn exactly_the_right_headers_reach_the_api_server() {
     assert_eq!(text(bench.send(request).await).await, "ok");
     let host = format!("host: localhost:{}", kubernetes.server.address.port());
     let mut want = vec![
+        "audit-id: r-1".to_owned(),
         format!("authorization: Bearer {BEARER}"),
         "content-length: 2".to_owned(),
         "content-type: application/json".to_owned(),
         host.clone(),
-        "impersonate-group: kantaloupe:role:viewer".to_owned(),
+        "impersonate-group: kantaloupe:role:admin".to_owned(),
         "impersonate-user: kantaloupe:user:alice".to_owned(),
         "user-agent: kubectl/v1.32".to_owned(),
     ];
@@ -336,6 +348,7 @@ async fn exactly_the_right_headers_reach_the_api_server() {
         .upgrade("/kubernetes/api/v1/namespaces/a/pods/b/exec", "SPDY/3.1")
         .await;
     want = vec![
+        "audit-id: r-2".to_owned(),
         format!("authorization: Bearer {BEARER}"),
         "connection: Upgrade".to_owned(),
         host,

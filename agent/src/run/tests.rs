@@ -146,7 +146,7 @@ async fn it_enrols_connects_says_who_it_is_and_serves() {
     assert_eq!(hello.protocol_version, 1);
     assert_eq!(hello.cluster_uid, CLUSTER_UID);
     assert_eq!(hello.pod_name, "agent-0");
-    assert_eq!(hello.access_profile, "operate");
+    assert_eq!(hello.access_profile, "admin");
     assert_eq!(tunnel.claims.cluster_id, "c-1a2b3c4d");
     assert_eq!(tunnel.claims.cluster_uid, CLUSTER_UID);
     assert_eq!(tunnel.claims.audience, "test-gateway");

@@ -84,7 +84,7 @@ impl Tunnel {
         soon(client.drain(drain)).await.unwrap();
     }
 
-    /// `GET` as alice, an operator.
+    /// `GET` as alice, an administrator.
     pub(crate) async fn get(&self, path: &str) -> Response<Incoming> {
         soon(self.try_get(path)).await.unwrap()
     }
@@ -92,7 +92,8 @@ impl Tunnel {
     pub(crate) async fn try_get(&self, path: &str) -> Result<Response<Incoming>, session::Error> {
         let request = Request::get(format!("{ORIGIN}/kubernetes{path}"))
             .header("kantaloupe-user", "alice")
-            .header("kantaloupe-role", "operator")
+            .header("kantaloupe-role", "admin")
+            .header("kantaloupe-request-id", "r-1")
             .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
             .unwrap();
         self.data.request(request).await

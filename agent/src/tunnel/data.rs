@@ -81,7 +81,8 @@ impl DataSessions {
             nonce: Mutex::new(Some(wish.nonce).filter(|nonce| !nonce.is_empty())),
             last_failure: last_failure.clone(),
         };
-        let (upstream, metrics) = (context.upstream.clone(), context.metrics.proxy.clone());
+        let (upstream, guard) = (context.upstream.clone(), Arc::clone(&context.guard));
+        let metrics = context.metrics.proxy.clone();
         let (streams, drain) = (self.streams.clone(), drain.clone());
         let session = async move {
             let link = match open_link(dialer).await {
@@ -93,7 +94,7 @@ impl DataSessions {
                 }
             };
             let handle = link.handle();
-            let proxy = Proxy::new(upstream, metrics, link.handle(), streams);
+            let proxy = Proxy::new(upstream, guard, metrics, link.handle(), streams);
             let service = service_fn(move |request: Request<Incoming>| {
                 let proxy = proxy.clone();
                 async move { Ok::<_, Infallible>(proxy.handle(request).await) }
