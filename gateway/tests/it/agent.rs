@@ -31,7 +31,7 @@ use kantaloupe_proto::{
 };
 use kantaloupe_tunnel::{
     carrier::{BoxCarrier, websocket},
-    link::{self, DialError, Dialer},
+    link::{self, DialError, Dialer, Link},
     session::{self, Kind},
     upgrade,
 };
@@ -51,8 +51,8 @@ pub(crate) const UID: &str = "5f0c1d2e-0000-4000-8000-000000000001";
 /// An enrolled agent.
 #[derive(Clone)]
 pub(crate) struct Agent {
-    client: Client,
-    key: Arc<Ed25519KeyPair>,
+    pub(crate) client: Client,
+    pub(crate) key: Arc<Ed25519KeyPair>,
     pub(crate) identity: EnrollResponse,
 }
 
@@ -162,17 +162,34 @@ impl Agent {
         self.connect_for(None).await
     }
 
+    /// The same, with something else than an API server on its data sessions.
+    #[allow(dead_code, reason = "the hostile agents use it")]
+    pub(crate) async fn connect_serving(&self, serve: Serve) -> Connected {
+        self.connect_as(None, None, serve).await
+    }
+
+    /// What opens links for a session of a tunnel.
+    #[allow(dead_code, reason = "the hostile agents use it")]
+    pub(crate) fn dialer(&self, tunnel_id: &str, session: SessionKind) -> Arc<dyn Dialer> {
+        Arc::new(SessionDialer {
+            agent: self.clone(),
+            tunnel_id: tunnel_id.to_owned(),
+            session,
+            nonce: Mutex::default(),
+        })
+    }
+
     /// The same, of an agent with an inventory.
     pub(crate) async fn connect_with(&self, feed: Feed) -> Connected {
-        self.connect_as(None, Some(feed)).await
+        self.connect_as(None, Some(feed), serve()).await
     }
 
     /// The same; with `refusal` the agent opens no data session.
     pub(crate) async fn connect_for(&self, refusal: Option<&'static str>) -> Connected {
-        self.connect_as(refusal, None).await
+        self.connect_as(refusal, None, serve()).await
     }
 
-    async fn connect_as(&self, refusal: Option<&'static str>, feed: Option<Feed>) -> Connected {
+    async fn connect_as(&self, refusal: Option<&'static str>, feed: Option<Feed>, serve: Serve) -> Connected {
         let tunnel_id = uuid::Uuid::new_v4().to_string();
         let drained = Arc::new(Mutex::new(Vec::new()));
         let data = Arc::new(Data {
@@ -186,6 +203,7 @@ impl Agent {
             sessions: Mutex::default(),
             opened: AtomicUsize::new(0),
             leave: CancellationToken::new(),
+            serve,
         });
         let dialer = SessionDialer {
             agent: self.clone(),
@@ -227,6 +245,20 @@ pub(crate) struct Data {
     sessions: Mutex<JoinSet<()>>,
     opened: AtomicUsize,
     leave: CancellationToken,
+    serve: Serve,
+}
+
+/// What an agent does with the link of a data session, until it takes its leave.
+pub(crate) type Serve = Arc<dyn Fn(Link, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Serves as an agent does.
+fn serve() -> Serve {
+    Arc::new(|link, leave| {
+        async move {
+            let _ = session::serve(link, Kind::Data, service_fn(api_server), leave).await;
+        }
+        .boxed()
+    })
 }
 
 impl Data {
@@ -239,10 +271,7 @@ impl Data {
             .await
             .unwrap();
         self.opened.fetch_add(1, Relaxed);
-        let leave = self.leave.clone();
-        self.sessions.lock().spawn(async move {
-            let _ = session::serve(link, Kind::Data, service_fn(api_server), leave).await;
-        });
+        self.sessions.lock().spawn((self.serve)(link, self.leave.clone()));
         Ok(())
     }
 }
