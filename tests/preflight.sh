@@ -6,7 +6,7 @@ set -euo pipefail
 agent=$(realpath "${1:?usage: preflight.sh AGENT}")
 root=$(dirname "$(dirname "$(realpath "$0")")")
 fixtures=$root/tests/fixtures
-"$root/tests/testbed/prepare.sh" kubernetes kubectl etcd helm
+"$root/tests/testbed/prepare.sh" kubernetes kubectl etcd helm prometheus
 export PATH=${KANTALOUPE_CACHE:-$HOME/.cache/kantaloupe}/testbed/bin:$PATH
 work=$(mktemp -d); pids=()
 cleanup() { [ ${#pids[@]} -eq 0 ] || kill "${pids[@]}" 2>/dev/null || true; wait; rm -rf "$work"; }
@@ -16,7 +16,7 @@ fail() { echo "preflight: FAILED: $*" >&2; tail -n 5 "$work"/*.log >&2 || true; 
 
 # --- an API server
 port() { local p; while :; do p=$((RANDOM % 20000 + 20000)); (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || { echo $p; return; }; done; }
-etcd_port=$(port) peer_port=$(port) api_port=$(port)
+etcd_port=$(port) peer_port=$(port) api_port=$(port) prometheus_port=$(port)
 account=system:serviceaccount:kantaloupe-system:kantaloupe-agent
 printf 'admin-token,admin,1,"system:masters"\nagent-token,%s,2,"system:serviceaccounts,system:serviceaccounts:kantaloupe-system"\n' $account >tokens.csv
 openssl genrsa -out sa.key 2048 2>/dev/null
@@ -33,6 +33,24 @@ kubeconfig admin-token >admin.kubeconfig; kubeconfig agent-token >agent.kubeconf
 k() { kubectl --kubeconfig admin.kubeconfig "$@"; }
 for _ in $(seq 300); do k get --raw /readyz >/dev/null 2>&1 && break; sleep 0.2; done
 k get --raw /readyz >/dev/null || fail "the API server did not come up"
+
+# --- a Prometheus that has the metrics: of rules, so that no exporter is needed
+printf '{global: {evaluation_interval: 1s}, rule_files: [rules.yaml]}\n' >prometheus.yaml
+rules() { # LABEL METRIC...
+  local label=$1; shift
+  jq -n --arg name "$label" '{groups: [{name: "all", rules: [$ARGS.positional[] | {record: ., expr: "vector(42)", labels: {($name): "p4-node"}}]}]}' --args "$@" >rules.yaml
+}
+all=(DCGM_FI_DEV_GPU_UTIL HostCoreUtilization GPUDeviceCoreAllocated)
+rules Hostname "${all[@]}"
+prometheus --config.file=prometheus.yaml --storage.tsdb.path=tsdb --web.listen-address="127.0.0.1:$prometheus_port" --web.enable-lifecycle --log.level=warn >prometheus.log 2>&1 & pids+=($!)
+series() { curl -fsS "http://127.0.0.1:$prometheus_port/api/v1/query" --data-urlencode "query=$1" 2>/dev/null | jq -r '.data.result | length'; }
+until_series() { for _ in $(seq 100); do [ "$(series "$1")" != "$2" ] || return 0; sleep 0.2; done; fail "Prometheus does not have $2 series of $1"; }
+measured() { # LABEL METRIC...: only these, from now on
+  rules "$@"; shift
+  curl -fsS -X POST "http://127.0.0.1:$prometheus_port/-/reload"
+  for name in "${all[@]}"; do until_series "$name" "$(printf '%s\n' "$@" | grep -cx "$name" || true)"; done
+}
+for name in "${all[@]}"; do until_series "$name" 1; done
 
 # --- minimal definitions
 definition() { # GROUP VERSION KIND PLURAL SCOPE
@@ -79,7 +97,7 @@ put() { # one object, as it is, with its status
 while read -r object; do put "$object"; done <sound.jsonl
 
 # --- runs
-printf 'controlPlane: {url: "https://gateway.example.com"}\n' >agent.yaml
+printf 'controlPlane: {url: "https://gateway.example.com"}\nmonitoring: {url: "http://127.0.0.1:%s"}\n' "$prometheus_port" >agent.yaml
 # Nothing listens at the Gateway's address here, and the way to a gateway is tested elsewhere.
 preflight() { # prints the codes that failed or warned
   k -n hami-system patch lease hami-scheduler --type=merge -p "{\"spec\":{\"renewTime\":\"$(now)\"}}" >/dev/null 2>&1 || true
@@ -116,10 +134,28 @@ while read -r fault; do
     undo+=("$gone"); k -n "$(jq -r '.namespace // "default"' <<<"$gone")" delete "$(jq -r .kind <<<"$gone")" "$(jq -r .name <<<"$gone")" --cascade=background >/dev/null
   done < <(jq -c '.delete // [] | .[]' <<<"$fault")
   while read -r added; do put "$added"; done < <(jq -c '.add // [] | .[]' <<<"$fault")
+  # What is not scraped has no samples.
+  mapfile -t left < <(jq -r '$ARGS.positional - (.unscraped // []) | .[]' --args "${all[@]}" <<<"$fault")
+  [ ${#left[@]} = ${#all[@]} ] || measured Hostname "${left[@]}"
   check "$(jq -r .name <<<"$fault")" "$(jq -r .code <<<"$fault")"
+  [ ${#left[@]} = ${#all[@]} ] || measured Hostname "${all[@]}"
   for object in "${undo[@]}"; do put "$(original "$object")"; done
   while read -r added; do k delete -f - <<<"$added" >/dev/null; done < <(jq -c '.add // [] | .[]' <<<"$fault")
 done < <(jq -c '.[]' "$root/tests/faults.json")
+
+# What Prometheus lacks.
+metrics() { # NAME CODE LABEL METRIC...
+  measured "${@:3}"; check "$1" "$2"; total=$((total + 1))
+}
+metrics "Prometheus has no samples of DCGM" KTA-MON-004 Hostname HostCoreUtilization GPUDeviceCoreAllocated
+metrics "Prometheus has no samples of HAMi's monitor" KTA-MON-005 Hostname DCGM_FI_DEV_GPU_UTIL GPUDeviceCoreAllocated
+metrics "Prometheus has no samples of HAMi's scheduler" KTA-MON-006 Hostname DCGM_FI_DEV_GPU_UTIL HostCoreUtilization
+metrics "DCGM's samples do not say which node they are of" KTA-HAMI-006 other "${all[@]}"
+measured Hostname "${all[@]}"
+kill -STOP "${pids[2]}"
+check "Prometheus does not answer" KTA-MON-001
+kill -CONT "${pids[2]}"
+total=$((total + 1))
 
 # A right that is missing: what it would have shown is unknown, and nothing else is wrong.
 role=clusterrole/kantaloupe-system:kantaloupe-agent

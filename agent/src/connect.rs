@@ -115,7 +115,7 @@ impl TunnelMetrics {
 
 /// What all tunnels of this process share.
 pub(crate) struct Context {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) control_plane: ControlPlane,
     pub(crate) upstream: Upstream,
     pub(crate) guard: Arc<Guard>,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! API server ── watches (one task each) ──┐
-//! Prometheus ────────────────── Feed ─────┴─> Index (kantaloupe-gpu) ── service: snapshot, deltas ──> gateway
+//! Prometheus, checks ────────── Feed ─────┴─> Index (kantaloupe-gpu) ── service: snapshot, deltas ──> gateway
 //! ```
 //!
 //! Nothing is watched before the first gateway asks, and so only by the replica that it asks; all that ask share the watches, which
@@ -11,6 +11,7 @@
 pub mod from;
 mod guarded;
 mod metrics;
+mod platform;
 mod service;
 mod source;
 #[cfg(test)]
@@ -21,10 +22,10 @@ mod watching;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kantaloupe_checks::Code;
+use kantaloupe_checks::{Code, Outcome};
 use kantaloupe_gpu::{
     index::{Batch, Change, Cursor, Index},
-    inventory::{ContainerUsage, GpuUsage, Source, SourceState},
+    inventory::{Component, ContainerUsage, Finding, GpuUsage, Source, SourceState},
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -35,7 +36,7 @@ use tokio::{
 use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
 
-pub(crate) use self::{metrics::InventoryMetrics, service::server, usage::measure};
+pub(crate) use self::{metrics::InventoryMetrics, platform::examine, service::server, usage::measure};
 
 /// A gateway that restarts, or moves to another tunnel, asks again within seconds; a short outage of the network is over by then too.
 const LINGER: Duration = Duration::from_mins(5);
@@ -99,7 +100,7 @@ impl Inventory {
         }))
     }
 
-    /// For what is not watched here: live use.
+    /// For what is not watched here: live use, and what the checks find.
     pub(crate) fn feed(&self) -> Feed {
         Feed(Arc::clone(&self.0))
     }
@@ -290,6 +291,26 @@ impl Feed {
     /// All live use that is known.
     pub(crate) fn usage(&self, gpus: Vec<GpuUsage>, containers: Vec<ContainerUsage>) {
         self.tell(Change::Usage { gpus, containers });
+    }
+
+    /// All components that were found, all results of checks, and whose distribution the cluster is.
+    pub(crate) fn platform(
+        &self,
+        components: Vec<Component>,
+        outcomes: Vec<Outcome>,
+        distribution: Option<String>,
+    ) {
+        self.tell(Change::Components(components));
+        self.tell(Change::Checks(outcomes));
+        self.tell(Change::Platform {
+            version: None,
+            distribution,
+        });
+    }
+
+    /// What is wrong with registrations and allocations, by now.
+    fn findings(&self) -> Vec<Finding> {
+        self.0.state.lock().index.findings()
     }
 
     /// The state of a source, such as `prometheus`.

@@ -19,6 +19,7 @@ mod fault;
 mod health;
 mod identity;
 pub mod inventory;
+mod listing;
 pub mod logging;
 mod metrics;
 pub mod preflight;

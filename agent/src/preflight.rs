@@ -9,9 +9,9 @@
 //! and the state of the tunnel.
 
 mod args;
-mod gather;
+pub(crate) mod gather;
 mod identity;
-mod local;
+pub(crate) mod local;
 mod network;
 mod output;
 mod rights;
@@ -279,6 +279,10 @@ fn ask(
             .filter(|_| command == Command::Doctor)
             .map(|config| config.health_listen.port()),
         egress,
+        // A name or address of a Service is known inside the cluster alone; outside only a configured URL can be asked.
+        monitoring: config
+            .map(|config| &config.monitoring)
+            .filter(|monitoring| local::in_pod() || monitoring.url.is_some()),
         deadline,
     }
 }
@@ -311,7 +315,8 @@ fn blamed(outcomes: &[Outcome]) -> Code {
         .unwrap_or(Code::CFG_001)
 }
 
-fn described(facts: &Facts) -> Option<(String, String)> {
+/// Version and distribution of the cluster, if it answers.
+pub(crate) fn described(facts: &Facts) -> Option<(String, String)> {
     let api = facts.api.as_ref()?;
     let version = api.version.clone()?;
     let groups = api.groups.as_deref().unwrap_or_default();

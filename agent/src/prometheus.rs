@@ -10,6 +10,7 @@
 
 mod client;
 mod error;
+mod examine;
 mod find;
 mod measure;
 mod monitor;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use client::{Client, Limits};
 pub use error::QueryError;
+pub use examine::examine;
 pub use find::{Found, NotFound, Tried, find};
 pub use measure::PrometheusMetrics;
 pub use monitor::{Feed, Monitor};

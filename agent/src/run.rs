@@ -147,6 +147,9 @@ async fn connect(parts: Parts, shutdown: CancellationToken) -> Result<(), Failur
         metrics.prometheus.clone(),
     );
     let _usage = AbortOnDropHandle::new(tokio::spawn(usage.instrument(info_span!("usage"))));
+    let config = Arc::new(config);
+    let platform = inventory::examine(inventory.feed(), Arc::clone(&config), client.clone());
+    let _platform = AbortOnDropHandle::new(tokio::spawn(platform.instrument(info_span!("platform"))));
     let facts = Arc::new(Facts {
         cluster_uid: uid,
         kubernetes_version: Mutex::default(),

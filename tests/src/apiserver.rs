@@ -193,7 +193,8 @@ fn serve(dir: &Path, addr: SocketAddr, etcd: &str, audited: bool) -> anyhow::Res
         format!("--service-account-key-file={}", at("tls.crt")),
         format!("--service-account-signing-key-file={}", at("tls.key")),
         "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+        // Loopback: a test can answer at a Service's address without a kube-proxy.
+        "--service-cluster-ip-range=127.96.0.0/16".to_owned(),
         "--authorization-mode=RBAC".to_owned(),
         // Without controllers nobody makes service accounts.
         "--disable-admission-plugins=ServiceAccount".to_owned(),

@@ -50,6 +50,7 @@ async fn inventory() -> anyhow::Result<()> {
     steps.run("fixtures", test.fixtures(&world)).await;
     steps.run("200 changes", test.changes(&world)).await;
     steps.run("10 agent restarts", test.agent_restarts(&world)).await;
+    steps.run("checks and platform", test.platform(&world)).await;
     steps
         .run("10 gateway restarts", test.gateway_restarts(&mut world))
         .await;
@@ -172,6 +173,35 @@ impl Test {
                 .all(|a| a["held"] == false || a["unknown"] != json!({})),
             "{malformed:?}"
         );
+        Ok(())
+    }
+
+    /// What the checks found, and what the cluster is made of.
+    async fn platform(&self, world: &World) -> anyhow::Result<()> {
+        let checks = eventually(SETTLE, || async {
+            let checks = self.records(world, "checks").await?;
+            ensure!(!checks.is_empty(), "no checks yet");
+            Ok(checks)
+        })
+        .await?;
+        let verdict = |code: &str| {
+            checks
+                .get(code)
+                .map_or("", |check| check["verdict"].as_str().unwrap_or(""))
+        };
+        // The API server answers, there is no Prometheus, and one of the fixtures' pods has a record that cannot be read.
+        for (code, wanted) in [
+            ("KTA-K8S-001", "pass"),
+            ("KTA-K8S-004", "pass"),
+            ("KTA-MON-001", "fail"),
+            ("KTA-HAMI-001", "fail"),
+            ("KTA-HAMI-004", "warn"),
+        ] {
+            ensure!(verdict(code) == wanted, "{code}: {:?}", checks.get(code));
+        }
+        let path = format!("/api/v1/clusters/{}/summary", self.id);
+        let summary = world.gateway.json(Method::GET, &path, None).await?;
+        ensure!(summary["distribution"].is_string(), "{summary}");
         Ok(())
     }
 
@@ -449,6 +479,7 @@ fn identity(kind: &str, item: &Value) -> String {
     let text = |name: &str| item[name].as_str().unwrap_or_default();
     match kind {
         "nodes" => text("name").to_owned(),
+        "checks" => text("code").to_owned(),
         "workloads" => format!("{}/{}", text("namespace"), item["owner"]),
         _ => text("id").to_owned(),
     }

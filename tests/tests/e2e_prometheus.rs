@@ -1,26 +1,30 @@
 //! The agent's queries against real servers: Debian's Prometheus, Prometheus 3 and VictoriaMetrics, which scrape an exporter that
 //! serves the fixtures.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use futures::FutureExt;
+use http::Method;
 use jiff::Timestamp;
 use kantaloupe_agent::{
-    config::Auth,
-    prometheus::{Client, Limits, QueryError, Round, round},
+    config::{Auth, Monitoring},
+    prometheus::{Client, Limits, QueryError, Round, find, round},
 };
 use kantaloupe_gpu::{
     inventory::{ContainerUsage, Gpu},
     metrics::{devices::Devices, server::ServerKind},
 };
 use kantaloupe_tests::{
+    apiserver::ApiServer,
     cluster,
     e2e::{Steps, eventually, say},
+    fixtures,
     prometheus::{Exporter, Kind, Server, Setup, Texts},
     relay::{Line, Relay},
     tunnel::Tls,
 };
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -49,7 +53,7 @@ async fn prometheus() -> anyhow::Result<()> {
     .await?;
     let mut steps = Steps::default();
     let dir = TempDir::with_prefix("kantaloupe-e2e-")?;
-    let exporter = Exporter::start(Arc::new(fixtures)).await?;
+    let exporter = Exporter::start(Arc::new(texts)).await?;
     for kind in Kind::ALL {
         let place = |what: &str| dir.path().join(format!("{kind:?}-{what}"));
         let (as_is, honored, private) = (place("false"), place("true"), place("tls"));
@@ -74,11 +78,14 @@ async fn prometheus() -> anyhow::Result<()> {
         .await;
     steps.run("an endless answer", endless()).await;
     steps.run("40,000 devices", many(&dir.path().join("many"))).await;
+    steps
+        .run("discovery", discovered(&dir.path().join("found"), &exporter))
+        .await;
     steps.finish()
 }
 
 /// What the exporter serves: the fixtures as they are, but with times of now where they have times.
-fn fixtures(path: &str) -> Option<String> {
+fn texts(path: &str) -> Option<String> {
     const PATHS: [&str; 5] = [
         "/vgpumonitor-v29",
         "/dcgm-pod-mapped-hostname-lower",
@@ -297,6 +304,78 @@ async fn closed(kind: Kind, dir: &Path, exporter: &Exporter) -> anyhow::Result<(
     check_version(kind, &client).await?;
     let round = eventually(SCRAPED, || measured(&client)).await?;
     check(&round)
+}
+
+/// Found by the objects of a real API server, behind one whose name is better and which does not answer.
+async fn discovered(dir: &Path, exporter: &Exporter) -> anyhow::Result<()> {
+    let setup = Setup {
+        paths: &PATHS,
+        ..Setup::default()
+    };
+    let server = Server::start(Kind::Three, &dir.join("prometheus"), exporter.addr, setup).await?;
+    eventually(SCRAPED, || async {
+        measured(&server.client(Limits::default())?).await
+    })
+    .await?;
+    let mut kubernetes = ApiServer::start(&dir.join("kubernetes")).await?;
+    let mut api = kubernetes.connect().await?;
+    fixtures::namespace(&mut api, "monitoring").await?;
+    let port = server.addr.port();
+    let objects = [
+        (
+            "prometheus-server",
+            json!({"ports": [{"name": "http", "port": port}], "selector": {"app": "prometheus"}}),
+        ),
+        (
+            "a-kube-prometheus-stack-prometheus",
+            json!({"ports": [{"name": "http-web", "port": port}]}),
+        ),
+    ];
+    let mut relay = None;
+    for (name, spec) in objects {
+        let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "monitoring"}, "spec": spec});
+        let made = api
+            .ok(
+                Method::POST,
+                "/api/v1/namespaces/monitoring/services",
+                Some(&object),
+            )
+            .await?;
+        let ip: IpAddr = made["spec"]["clusterIP"]
+            .as_str()
+            .context("no address")?
+            .parse()?;
+        if name == "prometheus-server" {
+            relay = Some(Relay::bind((ip, port).into(), server.addr, None).await?);
+        }
+    }
+    let relay = relay.context("no relay")?;
+    let kubeconfig = dir.join("kubeconfig");
+    kubernetes.kubeconfig(&kubeconfig)?;
+    let config = kube::Config::from_custom_kubeconfig(
+        kube::config::Kubeconfig::read_from(&kubeconfig)?,
+        &kube::config::KubeConfigOptions::default(),
+    )
+    .await?;
+    let client = kube::Client::try_from(config)?;
+    let discover = Monitoring {
+        discover: true,
+        ..Monitoring::default()
+    };
+    let found = find(&discover, &client, Limits::default()).await;
+    let found = found.map_err(|none| anyhow::anyhow!("{}", none.fault().what_and_detail()))?;
+    ensure!(
+        found.client.address() == format!("http://{}", relay.addr),
+        "{}",
+        found.client.address()
+    );
+    ensure!(
+        found.found_by == "Service monitoring/prometheus-server (the Service's name)",
+        "{}",
+        found.found_by
+    );
+
+    kubernetes.server.kill().await
 }
 
 /// A real server behind a line of 500 bytes a second: the query ends in time.

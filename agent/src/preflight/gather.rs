@@ -2,19 +2,18 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use http::Request;
 use jiff::Timestamp;
 use kantaloupe_gpu::{
     object::Pod,
     platform::{
-        KINDS, Kind, Objects, Read,
+        KINDS,
         checks::endpoints,
-        facts::{Agent, Api, Egress, Facts, Rights, Rule},
+        facts::{self, Agent, Api, Egress, Facts, Rights, Rule},
     },
 };
 use kube::Client;
-use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
@@ -23,39 +22,39 @@ use tokio::{
 };
 
 use super::{local, rights};
-use crate::fault;
+use crate::{
+    config::Monitoring,
+    listing::{self, Unanswered, within},
+    prometheus::{self, Limits},
+};
 
-/// One answer of the API server. Lists of the largest clusters take two seconds.
-const ANSWER: Duration = Duration::from_secs(4);
 /// Connecting to a Gateway inside the cluster: one round trip, or a lost packet that is sent again.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Lists asked for at once: enough to hide round trips, few enough for the fairness of the API server.
-const AT_ONCE: usize = 6;
-/// Objects of a page.
-const PAGE: usize = 500;
-/// Pages of one list: 20,000 objects of one kind are more than any cluster has nodes.
-const PAGES: usize = 40;
+/// One answer of Prometheus. Several are asked for one after the other.
+const PROMETHEUS: Duration = Duration::from_secs(3);
 /// Addresses of Gateways that are tried.
 const GATEWAYS: usize = 8;
 
 /// What to ask.
-pub(super) struct Ask<'a> {
+pub(crate) struct Ask<'a> {
     /// The way to the API server, or why there is none.
-    pub(super) client: Result<Client, String>,
+    pub(crate) client: Result<Client, String>,
     /// Namespace and name of the pod that this runs in.
-    pub(super) pod: Option<(&'a str, &'a str)>,
+    pub(crate) pod: Option<(&'a str, &'a str)>,
     /// Secret with the identity.
-    pub(super) secret: &'a str,
+    pub(crate) secret: &'a str,
     /// Port of the running agent's health checks, if it is to be asked.
-    pub(super) health: Option<u16>,
+    pub(crate) health: Option<u16>,
     /// Where the gateway is, as far as it is known by now.
-    pub(super) egress: Option<(Vec<IpAddr>, u16)>,
+    pub(crate) egress: Option<(Vec<IpAddr>, u16)>,
+    /// Where Prometheus is; `None` where its addresses cannot be reached, because they are of the cluster alone.
+    pub(crate) monitoring: Option<&'a Monitoring>,
     /// The end of everything.
-    pub(super) deadline: Instant,
+    pub(crate) deadline: Instant,
 }
 
 /// Asks it all.
-pub(super) async fn facts(ask: Ask<'_>) -> Facts {
+pub(crate) async fn facts(ask: Ask<'_>) -> Facts {
     let failed = |why: String| Facts {
         now: Some(Timestamp::now()),
         api: Some(Api {
@@ -75,21 +74,16 @@ pub(super) async fn facts(ask: Ask<'_>) -> Facts {
     };
     let took = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
 
-    let objects = Mutex::new(Objects::default());
-    let lists = stream::iter(KINDS)
-        .map(|kind| list(&client, kind, ask.deadline, &objects))
-        .buffer_unordered(AT_ONCE)
-        .collect::<()>();
     let namespace = ask.pod.map_or("default", |(namespace, _)| namespace);
-    let ((), groups, rules, pod, tunnel) = tokio::join!(
-        lists,
+    let (objects, groups, rules, pod, tunnel) = tokio::join!(
+        listing::objects(&client, KINDS, ask.deadline),
         within(ask.deadline, client.list_api_groups()),
         rules(&client, namespace, ask.deadline),
         pod(&client, ask.pod, ask.deadline),
         local::tunnel(ask.health),
     );
 
-    let mut facts = Facts::of(objects.into_inner(), Timestamp::now(), true);
+    let mut facts = Facts::of(objects, Timestamp::now(), true);
     facts.api = Some(Api {
         answer: Some(Ok(took)),
         version: Some(version),
@@ -109,7 +103,12 @@ pub(super) async fn facts(ask: Ask<'_>) -> Facts {
         .pod
         .map(|(namespace, name)| agent(namespace, name, pod.as_ref(), tunnel));
     facts.egress = ask.egress.map(|(addresses, port)| Egress { addresses, port });
-    facts.gateways = gateways(&facts, ask.deadline).await;
+    let (gateways, prometheus) = tokio::join!(
+        gateways(&facts, ask.deadline),
+        prometheus(ask.monitoring, &facts, ask.deadline),
+    );
+    facts.gateways = gateways;
+    facts.prometheus = prometheus;
     facts
 }
 
@@ -126,80 +125,6 @@ fn agent(namespace: &str, name: &str, pod: Option<&Pod>, tunnel: Option<Result<(
         memory: local::memory(),
         tunnel,
     }
-}
-
-/// Why there was no answer.
-enum Unanswered {
-    Status(u16, String),
-    Failed(String),
-}
-
-impl Unanswered {
-    fn text(self) -> String {
-        match self {
-            Self::Status(status, message) => {
-                format!("it answered HTTP {status}: {}", fault::printable(&message))
-            }
-            Self::Failed(why) => why,
-        }
-    }
-
-    fn read(self) -> Read {
-        match self {
-            Self::Status(404, _) => Read::Absent,
-            Self::Status(401 | 403, _) => Read::Forbidden,
-            other => Read::Failing(other.text()),
-        }
-    }
-}
-
-async fn within<T>(deadline: Instant, call: impl Future<Output = kube::Result<T>>) -> Result<T, Unanswered> {
-    match timeout_at(deadline.min(Instant::now() + ANSWER), call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(kube::Error::Api(status))) => Err(Unanswered::Status(status.code, status.message.clone())),
-        Ok(Err(error)) => Err(Unanswered::Failed(fault::chain(&error))),
-        Err(_elapsed) => Err(Unanswered::Failed("no answer in time".to_owned())),
-    }
-}
-
-/// Reads all pages of a list.
-async fn list(client: &Client, kind: &'static Kind, deadline: Instant, objects: &Mutex<Objects>) {
-    if let Err(read) = pages(client, kind, deadline, objects).await {
-        objects.lock().read.insert(kind.name, read);
-    }
-}
-
-async fn pages(
-    client: &Client,
-    kind: &Kind,
-    deadline: Instant,
-    objects: &Mutex<Objects>,
-) -> Result<(), Read> {
-    let mut next: Option<String> = None;
-    for _ in 0..PAGES {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("limit", &PAGE.to_string());
-        if let Some(selector) = kind.selector {
-            query.append_pair("labelSelector", selector);
-        }
-        if let Some(next) = &next {
-            query.append_pair("continue", next);
-        }
-        let request = Request::get(format!("{}?{}", kind.path(), query.finish()))
-            .body(Vec::new())
-            .expect("a path of constants and an encoded query are a URI");
-        let page = within(deadline, client.request_text(request))
-            .await
-            .map_err(Unanswered::read)?;
-        next = objects
-            .lock()
-            .add_page(kind, &page)
-            .map_err(|error| Read::Failing(error.to_string()))?;
-        if next.is_none() {
-            return Ok(());
-        }
-    }
-    Err(Read::Failing(format!("there are more than {}", PAGE * PAGES)))
 }
 
 /// `status` of a SelfSubjectRulesReview.
@@ -235,19 +160,37 @@ async fn pod(client: &Client, pod: Option<(&str, &str)>, deadline: Instant) -> O
     within(deadline, api.get_opt(name)).await.ok().flatten()
 }
 
+/// What Prometheus says, if there is one and it may be asked. Answers get what is left of the time.
+async fn prometheus(
+    monitoring: Option<&Monitoring>,
+    facts: &Facts,
+    deadline: Instant,
+) -> Option<facts::Prometheus> {
+    let limits = Limits {
+        time: PROMETHEUS,
+        ..Limits::default()
+    };
+    let examined = prometheus::examine(monitoring?, &facts.objects, limits);
+    timeout_at(deadline, examined).await.unwrap_or(None)
+}
+
 async fn gateways(facts: &Facts, deadline: Instant) -> BTreeMap<String, Result<u64, String>> {
-    let tries = endpoints(facts)
+    let tries: Vec<_> = endpoints(facts)
         .into_iter()
         .take(GATEWAYS)
-        .map(|(host, port)| async move {
-            let since = Instant::now();
-            let limit = CONNECT.min(deadline.saturating_duration_since(since));
-            let result = match timeout(limit, TcpStream::connect((host.as_str(), port))).await {
-                Ok(Ok(_connection)) => Ok(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_elapsed) => Err("no answer in time".to_owned()),
-            };
-            (format!("{host}:{port}"), result)
-        });
+        .map(|(host, port)| reached(host, port, deadline).boxed())
+        .collect();
     stream::iter(tries).buffer_unordered(GATEWAYS).collect().await
+}
+
+/// Whether a connection can be made: address and milliseconds, or why not.
+async fn reached(host: String, port: u16, deadline: Instant) -> (String, Result<u64, String>) {
+    let since = Instant::now();
+    let limit = CONNECT.min(deadline.saturating_duration_since(since));
+    let result = match timeout(limit, TcpStream::connect((host.as_str(), port))).await {
+        Ok(Ok(_connection)) => Ok(u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_elapsed) => Err("no answer in time".to_owned()),
+    };
+    (format!("{host}:{port}"), result)
 }

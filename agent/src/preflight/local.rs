@@ -62,6 +62,6 @@ async fn ask(port: u16) -> Option<Result<(), String>> {
 }
 
 /// Whether this runs in a pod.
-pub(super) fn in_pod() -> bool {
+pub(crate) fn in_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }

@@ -169,6 +169,7 @@ async fn without_a_cluster_everything_in_it_is_skipped_and_names_the_cause() {
         secret: SECRET,
         health: None,
         egress: None,
+        monitoring: None,
         deadline: Instant::now() + BUDGET,
     })
     .await;

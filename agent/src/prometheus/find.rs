@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use kantaloupe_checks::{Code, Fault};
-use kantaloupe_gpu::metrics::{
-    locate::{self, Candidate, Listed, Managed},
-    server::Server,
+use kantaloupe_gpu::{
+    metrics::{
+        locate::{self, Candidate},
+        server::Server,
+    },
+    platform::{KINDS, Objects, Read},
 };
-use serde::{Deserialize, de::DeserializeOwned};
-use tokio::time::timeout;
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
@@ -17,15 +19,11 @@ use super::{
 };
 use crate::{
     config::{Auth, Monitoring},
-    fault,
+    fault, listing,
 };
 
-/// Objects of one answer of the API server.
-const PAGE: u32 = 250;
-/// 20,000 Services are more than a cluster has; a Prometheus among later ones has to be configured.
-const MAX_PAGES: usize = 80;
-/// For one page.
-const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+/// For all lists together.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Addresses that are named when none answers.
 const NAMED: usize = 4;
 
@@ -37,8 +35,8 @@ pub struct Found {
     pub server: Server,
     /// Why it was asked: for people.
     pub found_by: String,
-    /// How many names of the table it has.
-    pub names: usize,
+    /// Which names of the table it has, with the number of their series.
+    pub names: Vec<(&'static str, u64)>,
 }
 
 /// One address that was tried.
@@ -64,6 +62,17 @@ pub struct NotFound {
 }
 
 impl NotFound {
+    /// Notes which objects might have led to one and are not known.
+    fn unread(&mut self, objects: &Objects) {
+        for kind in locate::KINDS {
+            match objects.read.get(kind) {
+                Some(Read::Forbidden) => self.forbidden.push(kind.to_owned()),
+                Some(Read::Failing(why)) => self.failed.push(format!("{kind} ({why})")),
+                Some(Read::Ok | Read::Absent) | None => {}
+            }
+        }
+    }
+
     /// For the user.
     pub fn fault(&self) -> Fault {
         if let [one] = &*self.tried {
@@ -93,15 +102,31 @@ impl NotFound {
     }
 }
 
-/// Finds it. Without a configured URL the first that has any of the wanted metrics is it, or else the first that answers.
+/// Lists what leads to one, and finds it.
 pub async fn find(settings: &Monitoring, kube: &kube::Client, limits: Limits) -> Result<Found, NotFound> {
+    let kinds = KINDS
+        .iter()
+        .filter(|kind| settings.url.is_none() && locate::KINDS.contains(&kind.name));
+    let objects = listing::objects(kube, kinds, Instant::now() + LIST_TIMEOUT).await;
+    find_by(settings, &objects, limits).await
+}
+
+/// Finds it by objects that are known already. Without a configured URL the first that has any of the wanted metrics is it, or else
+/// the first that answers.
+pub(super) async fn find_by(
+    settings: &Monitoring,
+    objects: &Objects,
+    limits: Limits,
+) -> Result<Found, NotFound> {
     let mut none = NotFound::default();
-    let candidates = match &settings.url {
-        Some(url) => vec![Candidate {
+    let candidates = if let Some(url) = &settings.url {
+        vec![Candidate {
             url: url.to_string(),
             found_by: "configuration".to_owned(),
-        }],
-        None => locate::candidates(&list(kube, &mut none).await),
+        }]
+    } else {
+        none.unread(objects);
+        locate::candidates(objects)
     };
     let mut second_best: Option<Found> = None;
     for Candidate { url, found_by } in candidates {
@@ -112,7 +137,7 @@ pub async fn find(settings: &Monitoring, kube: &kube::Client, limits: Limits) ->
             .map_or(Auth::None, |_| settings.auth.clone());
         let tried = try_one(&url, settings, auth, limits, &found_by).await;
         match tried {
-            Ok(found) if found.names > 0 => return Ok(found),
+            Ok(found) if !found.names.is_empty() => return Ok(found),
             Ok(found) => second_best = second_best.or(Some(found)),
             Err(error) => {
                 debug!(url, found_by, %error, "not a Prometheus that answers");
@@ -132,96 +157,11 @@ async fn try_one(
 ) -> Result<Found, QueryError> {
     let client = Client::new(url, settings.ca_file.as_deref(), auth, limits)?;
     let server = client.identify().await?;
-    let names = client.present().await?.len();
+    let names = client.present().await?;
     Ok(Found {
         client,
         server,
         found_by: found_by.to_owned(),
         names,
     })
-}
-
-/// Lists what may lead to one. A kind that is not installed is an empty list.
-async fn list(kube: &kube::Client, none: &mut NotFound) -> Listed {
-    let services = pages(kube, "/api/v1/services", "services", locate::may_be, none).await;
-    let all = |_: &Managed| true;
-    let operator = "/apis/monitoring.coreos.com/v1/prometheuses";
-    let victoria = "/apis/operator.victoriametrics.com/v1beta1";
-    Listed {
-        services,
-        prometheuses: pages(kube, operator, "prometheuses.monitoring.coreos.com", all, none).await,
-        vm_singles: pages(
-            kube,
-            &format!("{victoria}/vmsingles"),
-            "vmsingles.operator.victoriametrics.com",
-            all,
-            none,
-        )
-        .await,
-        vm_clusters: pages(
-            kube,
-            &format!("{victoria}/vmclusters"),
-            "vmclusters.operator.victoriametrics.com",
-            all,
-            none,
-        )
-        .await,
-    }
-}
-
-#[derive(Deserialize)]
-struct Page<T> {
-    #[serde(default)]
-    metadata: PageMeta,
-    items: Vec<T>,
-}
-
-#[derive(Default, Deserialize)]
-struct PageMeta {
-    #[serde(default, rename = "continue")]
-    next: Option<String>,
-}
-
-async fn pages<T: DeserializeOwned>(
-    kube: &kube::Client,
-    path: &str,
-    kind: &str,
-    keep: impl Fn(&T) -> bool,
-    none: &mut NotFound,
-) -> Vec<T> {
-    let mut kept = Vec::new();
-    let mut next = String::new();
-    for _ in 0..MAX_PAGES {
-        let query = form_urlencoded(&next);
-        let request = http::Request::get(format!("{path}?limit={PAGE}&continue={query}")).body(Vec::new());
-        let Ok(request) = request else { break };
-        match timeout(LIST_TIMEOUT, kube.request::<Page<T>>(request)).await {
-            Ok(Ok(page)) => {
-                kept.extend(page.items.into_iter().filter(|item| keep(item)));
-                match page.metadata.next.filter(|next| !next.is_empty()) {
-                    Some(more) => next = more,
-                    None => break,
-                }
-            }
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => break,
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-                none.forbidden.push(kind.to_owned());
-                break;
-            }
-            Ok(Err(error)) => {
-                none.failed.push(format!("{kind} ({error})"));
-                break;
-            }
-            Err(_elapsed) => {
-                none.failed
-                    .push(format!("{kind} (no answer within {LIST_TIMEOUT:?})"));
-                break;
-            }
-        }
-    }
-    kept
-}
-
-fn form_urlencoded(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

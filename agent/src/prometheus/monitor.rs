@@ -118,7 +118,7 @@ impl<F: Feed> Monitor<F> {
 fn announce(found: &Found) {
     let (server, address) = (&found.server, found.client.address());
     let version = server.version.as_deref().unwrap_or("unknown");
-    info!(address, found_by = found.found_by, kind = ?server.kind, version, metrics = found.names, "found Prometheus");
+    info!(address, found_by = found.found_by, kind = ?server.kind, version, metrics = found.names.len(), "found Prometheus");
     if server.is_supported() == Some(false) {
         warn!(
             code = Code::MON_002.as_str(),

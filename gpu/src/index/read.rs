@@ -8,7 +8,7 @@ use super::{
     strings::Sym,
 };
 use crate::{
-    inventory::{Allocation, Gpu, Kind, Record},
+    inventory::{Allocation, Finding, Gpu, Kind, Record},
     metrics::devices::Devices,
 };
 
@@ -133,6 +133,14 @@ impl Index {
             }
         }
         devices
+    }
+
+    /// What is wrong with registrations and allocations.
+    pub fn findings(&self) -> Vec<Finding> {
+        let findings = self.findings.values();
+        findings
+            .map(|finding| finding.packed.get(&self.strings))
+            .collect()
     }
 
     /// All records, in the order of kinds and ids.

@@ -5,58 +5,14 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Service, ServicePort};
-use serde::Deserialize;
-
-use crate::object::ObjectMeta;
+use crate::object::{ObjectMeta, Prometheus, Service, ServicePort};
+use crate::platform::Objects;
 
 /// More than these are not tried: what is found comes from objects that anybody in the cluster may make.
 pub const MAX_CANDIDATES: usize = 16;
 
-/// An object of Prometheus' or VictoriaMetrics' operator, as much of it as is needed.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Managed {
-    /// Name and namespace.
-    pub metadata: ObjectMeta,
-    /// What is asked for.
-    pub spec: ManagedSpec,
-}
-
-/// What is asked for.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ManagedSpec {
-    /// Path under which Prometheus answers, `/` if there is none.
-    pub route_prefix: Option<String>,
-    /// Name of the port, `web` if there is none.
-    pub port_name: Option<String>,
-    /// Settings of its web server.
-    pub web: Option<Web>,
-    /// VMCluster: whether there is a vmselect.
-    pub vmselect: Option<serde::de::IgnoredAny>,
-}
-
-/// Settings of Prometheus' web server.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Web {
-    /// It speaks TLS.
-    pub tls_config: Option<serde::de::IgnoredAny>,
-}
-
-/// What was listed.
-#[derive(Debug, Clone, Default)]
-pub struct Listed {
-    /// All Services, or those that [`may_be`] lets pass.
-    pub services: Vec<Service>,
-    /// `monitoring.coreos.com` Prometheus.
-    pub prometheuses: Vec<Managed>,
-    /// `operator.victoriametrics.com` VMSingle.
-    pub vm_singles: Vec<Managed>,
-    /// `operator.victoriametrics.com` VMCluster.
-    pub vm_clusters: Vec<Managed>,
-}
+/// The kinds of [`Objects`] that lead to one.
+pub const KINDS: [&str; 4] = ["services", "prometheuses", "vmsingles", "vmclusters"];
 
 /// An address worth a try.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,39 +23,23 @@ pub struct Candidate {
     pub found_by: String,
 }
 
-/// Whether a Service may be one of Prometheus or VictoriaMetrics. The others need not be kept.
-pub fn may_be(service: &Service) -> bool {
-    let name = service.metadata.name.as_deref().unwrap_or_default();
-    rank(name).is_some()
-        || selects(service).any(|(key, _)| key.ends_with("prometheus"))
-        || selects(service).any(|(_, value)| rank(value).is_some())
-}
-
 /// Addresses from the objects, best first: what an operator manages, then Services with names that installations have.
-pub fn candidates(listed: &Listed) -> Vec<Candidate> {
+pub fn candidates(objects: &Objects) -> Vec<Candidate> {
     let mut found = Found::default();
-    for object in &listed.prometheuses {
-        of_prometheus(object, &listed.services, &mut found);
+    for object in &objects.prometheuses {
+        of_prometheus(object, &objects.services, &mut found);
     }
-    for object in &listed.vm_singles {
-        of_victoria(object, "VMSingle", "vmsingle-", "", &listed.services, &mut found);
+    for object in &objects.vm_singles {
+        let what = ("VMSingle", "vmsingle-", "");
+        of_victoria(&object.metadata, what, &objects.services, &mut found);
     }
-    for object in listed
-        .vm_clusters
-        .iter()
-        .filter(|object| object.spec.vmselect.is_some())
-    {
+    let clusters = objects.vm_clusters.iter();
+    for object in clusters.filter(|object| object.spec.vmselect.is_some()) {
         // 0 is the tenant of who has made none.
-        of_victoria(
-            object,
-            "VMCluster",
-            "vmselect-",
-            "/select/0/prometheus",
-            &listed.services,
-            &mut found,
-        );
+        let what = ("VMCluster", "vmselect-", "/select/0/prometheus");
+        of_victoria(&object.metadata, what, &objects.services, &mut found);
     }
-    let mut named: Vec<_> = listed
+    let mut named: Vec<_> = objects
         .services
         .iter()
         .filter_map(|service| {
@@ -123,7 +63,7 @@ pub fn candidates(listed: &Listed) -> Vec<Candidate> {
 
 /// Of several Services in front of a Prometheus the one made for it alone comes first, then the one that its operator makes for all
 /// in the namespace.
-fn of_prometheus(object: &Managed, services: &[Service], found: &mut Found) {
+fn of_prometheus(object: &Prometheus, services: &[Service], found: &mut Found) {
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let own = |(key, value): (&str, &str)| {
         matches!(key, "operator.prometheus.io/name" | "prometheus") && value == name
@@ -134,7 +74,8 @@ fn of_prometheus(object: &Managed, services: &[Service], found: &mut Found) {
     let mut fitting: Vec<_> = in_namespace
         .filter_map(|service| {
             let operated = service.metadata.name.as_deref() == Some("prometheus-operated");
-            let fits = operated || selects(service).any(own);
+            let mut selector = service.spec.selector.iter();
+            let fits = operated || selector.any(|(key, value)| own((key, value)));
             fits.then_some((operated, service))
         })
         .collect();
@@ -157,18 +98,17 @@ fn of_prometheus(object: &Managed, services: &[Service], found: &mut Found) {
     }
 }
 
+/// `what`: kind, what the operator puts before the object's name in that of its Service, path of the API.
 fn of_victoria(
-    object: &Managed,
-    kind: &str,
-    prefix: &str,
-    path: &str,
+    meta: &ObjectMeta,
+    (kind, prefix, path): (&str, &str, &str),
     services: &[Service],
     found: &mut Found,
 ) {
-    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let name = meta.name.as_deref().unwrap_or_default();
     let wanted = format!("{prefix}{name}");
     let service = services.iter().find(|service| {
-        service.metadata.namespace == object.metadata.namespace
+        service.metadata.namespace == meta.namespace
             && service.metadata.name.as_deref() == Some(wanted.as_str())
     });
     if let Some(service) = service {
@@ -204,14 +144,6 @@ fn rank(name: &str) -> Option<(u8, &'static str)> {
     Some((ending.1, ending.2))
 }
 
-fn selects(service: &Service) -> impl Iterator<Item = (&str, &str)> {
-    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    selector
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (&**key, &**value))
-}
-
 #[derive(Default)]
 struct Found {
     candidates: Vec<Candidate>,
@@ -223,16 +155,17 @@ impl Found {
         let (Some(name), Some(namespace)) = (&service.metadata.name, &service.metadata.namespace) else {
             return;
         };
-        let spec = service.spec.as_ref();
+        let spec = &service.spec;
         // A name outside of the cluster is not the cluster's Prometheus: it is followed only where somebody configured it.
-        if spec.and_then(|spec| spec.type_.as_deref()) == Some("ExternalName") {
+        if spec.kind.as_deref() == Some("ExternalName") {
             return;
         }
-        let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-        let Some(port) = web_port(ports, port) else { return };
+        let Some(port) = web_port(&spec.ports, port) else {
+            return;
+        };
         let tls = tls || port.name.as_deref() == Some("https") || matches!(port.port, 443 | 9091 | 8443);
         let scheme = if tls { "https" } else { "http" };
-        let address = spec.and_then(|spec| spec.cluster_ip.as_deref());
+        let address = spec.cluster_ip.as_deref();
         let host = match address.filter(|ip| !tls && !matches!(*ip, "" | "None")) {
             Some(ip) if ip.contains(':') => format!("[{ip}]"),
             Some(ip) => ip.to_owned(),

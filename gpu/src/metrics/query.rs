@@ -55,10 +55,23 @@ pub fn values(name: &str) -> Option<String> {
 
 /// When each address was scraped for a metric, in seconds since the epoch; only those that are fresh.
 pub fn scraped(name: &str) -> Option<String> {
-    let known = METRICS.iter().any(|metric| metric.name == name);
     let fresh = FRESH.as_secs();
     let instance = labels::INSTANCE;
-    known.then(|| format!("min by ({instance}) (timestamp({name}) > time() - {fresh})"))
+    is_known(name).then(|| format!("min by ({instance}) (timestamp({name}) > time() - {fresh})"))
+}
+
+/// How old the newest sample of a metric is, in seconds.
+pub fn age(name: &str) -> Option<String> {
+    is_known(name).then(|| format!("min(time() - timestamp({name}))"))
+}
+
+/// How many series of a metric have a label. `label` is a constant of ours.
+pub fn with_label(name: &str, label: &str) -> Option<String> {
+    is_known(name).then(|| format!("count({name}{{{label}!=\"\"}})"))
+}
+
+fn is_known(name: &str) -> bool {
+    METRICS.iter().any(|metric| metric.name == name)
 }
 
 /// Of the names that are present, one for each exporter, from which the times of its scrapes are taken.

@@ -1,7 +1,7 @@
 //! Objects of the Prometheus Operator and of the VictoriaMetrics Operator.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::labels::LabelSelector;
 use super::{Condition, ObjectMeta, resource};
@@ -60,6 +60,18 @@ pub struct PrometheusSpec {
     pub scrape_config_selector: Option<LabelSelector>,
     /// Monitors reach their own namespace only, whatever their namespaceSelector says.
     pub ignore_namespace_selectors: bool,
+    /// Path under which it answers, `/` if there is none.
+    pub route_prefix: Option<String>,
+    /// Name of its port, `web` if there is none.
+    pub port_name: Option<String>,
+    pub web: Option<Web>,
+}
+
+/// Settings of Prometheus' web server.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Web {
+    pub tls_config: Option<IgnoredAny>,
 }
 
 /// `status` of both.
@@ -239,6 +251,8 @@ resource!(
 pub struct VmSpec {
     pub image: VmImage,
     pub cluster_version: Option<String>,
+    /// VMCluster: what answers queries, if there is one.
+    pub vmselect: Option<IgnoredAny>,
 }
 
 /// `status` of both.

@@ -140,6 +140,11 @@ resource!(Service, NamespaceResourceScope, "", "v1", "Service", "services");
 pub struct ServiceSpec {
     pub selector: Labels,
     pub ports: Vec<ServicePort>,
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// `None` as text for a headless Service.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<String>,
 }
 
 /// A port of a Service.

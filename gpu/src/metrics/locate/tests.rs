@@ -1,3 +1,4 @@
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::*;
@@ -21,12 +22,12 @@ fn service(
     serde_json::from_value(object).unwrap()
 }
 
-fn managed(text: &str) -> Managed {
+fn managed<T: DeserializeOwned>(text: &str) -> T {
     serde_json::from_str(text).unwrap()
 }
 
-fn urls(listed: &Listed) -> Vec<String> {
-    candidates(listed)
+fn urls(objects: &Objects) -> Vec<String> {
+    candidates(objects)
         .into_iter()
         .map(|candidate| candidate.url)
         .collect()
@@ -34,7 +35,7 @@ fn urls(listed: &Listed) -> Vec<String> {
 
 #[test]
 fn kube_prometheus_stack_under_either_name_then_the_operators_service() {
-    let object = managed(include_str!(
+    let object: Prometheus = managed(include_str!(
         "../../../../tests/fixtures/platform/prometheus-selector-release.json"
     ));
     let (name, namespace) = (
@@ -43,7 +44,7 @@ fn kube_prometheus_stack_under_either_name_then_the_operators_service() {
     );
     let own = json!({"app.kubernetes.io/name": "prometheus", "operator.prometheus.io/name": name});
     let all = json!({"app.kubernetes.io/name": "prometheus"});
-    let listed = Listed {
+    let objects = Objects {
         services: vec![
             service(
                 &namespace,
@@ -69,9 +70,9 @@ fn kube_prometheus_stack_under_either_name_then_the_operators_service() {
             service("kube-system", "kube-dns", "10.1.0.3", &[("dns", 53)], json!({})),
         ],
         prometheuses: vec![object],
-        ..Listed::default()
+        ..Objects::default()
     };
-    let found = candidates(&listed);
+    let found = candidates(&objects);
     assert_eq!(found[0].url, "http://10.1.0.2:9090");
     assert_eq!(
         found[0].found_by,
@@ -82,10 +83,6 @@ fn kube_prometheus_stack_under_either_name_then_the_operators_service() {
         format!("http://prometheus-operated.{namespace}.svc:9090")
     );
     assert_eq!(found.len(), 2, "{found:?}");
-    assert_eq!(
-        listed.services.iter().filter(|service| may_be(service)).count(),
-        2
-    );
 }
 
 #[test]
@@ -94,7 +91,7 @@ fn tls_and_a_prefix_of_the_object() {
         r#"{"metadata": {"name": "k8s", "namespace": "m"}, "spec": {"routePrefix": "/prom", "portName": "https",
             "web": {"tlsConfig": {"cert": {}}}}}"#,
     );
-    let listed = Listed {
+    let objects = Objects {
         services: vec![service(
             "m",
             "prometheus-k8s",
@@ -103,20 +100,20 @@ fn tls_and_a_prefix_of_the_object() {
             json!({"prometheus": "k8s"}),
         )],
         prometheuses: vec![object],
-        ..Listed::default()
+        ..Objects::default()
     };
     // The name, because the certificate has no address.
-    assert_eq!(urls(&listed)[0], "https://prometheus-k8s.m.svc:9443/prom");
+    assert_eq!(urls(&objects)[0], "https://prometheus-k8s.m.svc:9443/prom");
 }
 
 #[test]
 fn victoria_metrics() {
-    let of = |name: &str, spec: &str| {
+    fn of<T: DeserializeOwned>(name: &str, spec: &str) -> T {
         managed(&format!(
             r#"{{"metadata": {{"name": "{name}", "namespace": "vm"}}, "spec": {spec}}}"#
         ))
-    };
-    let listed = Listed {
+    }
+    let objects = Objects {
         services: vec![
             service("vm", "vmsingle-main", "10.2.0.1", &[("http", 8429)], json!({})),
             service("vm", "vmselect-big", "None", &[("http", 8481)], json!({})),
@@ -126,10 +123,10 @@ fn victoria_metrics() {
             of("big", r#"{"vmselect": {"replicaCount": 2}}"#),
             of("no-select", "{}"),
         ],
-        ..Listed::default()
+        ..Objects::default()
     };
     assert_eq!(
-        urls(&listed),
+        urls(&objects),
         [
             "http://10.2.0.1:8429",
             "http://vmselect-big.vm.svc:8481/select/0/prometheus"
@@ -139,7 +136,7 @@ fn victoria_metrics() {
 
 #[test]
 fn well_known_names_without_an_operator() {
-    let listed = Listed {
+    let objects = Objects {
         services: vec![
             service(
                 "a",
@@ -171,10 +168,10 @@ fn well_known_names_without_an_operator() {
                 json!({}),
             ),
         ],
-        ..Listed::default()
+        ..Objects::default()
     };
     assert_eq!(
-        urls(&listed),
+        urls(&objects),
         [
             "http://10.3.0.4:9090",
             "http://10.3.0.1:80",
@@ -187,8 +184,7 @@ fn well_known_names_without_an_operator() {
 #[test]
 fn what_anybody_may_make_leads_nowhere_outside_and_is_bounded() {
     let mut external = service("x", "prometheus-server", "", &[("http", 80)], json!({}));
-    external.spec.as_mut().unwrap().type_ = Some("ExternalName".to_owned());
-    external.spec.as_mut().unwrap().external_name = Some("evil.example.com".to_owned());
+    external.spec.kind = Some("ExternalName".to_owned());
     let mut services = vec![external];
     for n in 0..100 {
         services.push(service(
@@ -199,11 +195,11 @@ fn what_anybody_may_make_leads_nowhere_outside_and_is_bounded() {
             json!({}),
         ));
     }
-    let listed = Listed {
+    let objects = Objects {
         services,
-        ..Listed::default()
+        ..Objects::default()
     };
-    let urls = urls(&listed);
+    let urls = urls(&objects);
     assert_eq!(urls.len(), MAX_CANDIDATES);
     assert!(urls.iter().all(|url| url.starts_with("http://10.4.0.")));
 }

@@ -24,6 +24,15 @@ const SCHEDULER: &[&str] = &["GPUDeviceCoreAllocated", "hami_gpu_core_allocated_
 /// The kinds that lead to a server.
 const SERVERS: &[&str] = &["prometheuses", "vmsingles", "vmclusters"];
 
+/// Labels of DCGM's metrics that the join to nodes needs, either of them.
+pub const LABELS: [&str; 2] = ["Hostname", "hostname"];
+
+/// Every metric that the checks want samples of.
+pub fn metrics() -> impl Iterator<Item = &'static str> {
+    let wanted = Exporter::ALL.into_iter().flat_map(names).copied();
+    wanted.chain([DCGM_MIG])
+}
+
 pub(super) fn reachable(facts: &Facts) -> Outcome {
     let code = Code::MON_001;
     match &facts.prometheus {
@@ -509,7 +518,8 @@ pub(super) fn dcgm_labels(facts: &Facts) -> Outcome {
         return unknown(code, "there are no DCGM samples to look at");
     };
     let has = |name: &str| sample.labels.iter().any(|label| label == name);
-    match (has("Hostname"), has("hostname")) {
+    let [old, new] = LABELS;
+    match (has(old), has(new)) {
         (true, _) => pass(code, "the label is Hostname").evidence("label", "Hostname"),
         (false, true) => {
             pass(code, "the label is hostname, as newer exporters have it").evidence("label", "hostname")
