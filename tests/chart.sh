@@ -67,6 +67,12 @@ refuses "a wrong pin" "/controlPlane/caPin" -- "${url[@]}" --set controlPlane.ca
 refuses "two sources of the token" "exclude each other" "二选一" -- "${url[@]}" --set enrollment.token=a --set enrollment.existingSecret.name=b
 refuses "credentials without an address" "monitoring.url" "必须同时设置" -- "${url[@]}" --set monitoring.auth=bearer --set monitoring.existingSecret=a
 refuses "credentials without a Secret" "monitoring.existingSecret" "Secret 名称" -- "${url[@]}" --set monitoring.url=http://p:9090 --set monitoring.auth=basic
+refuses "a pattern as a namespace" "/access/namespaces/0" -- "${url[@]}" --set access.namespaces='{team-*}'
+refuses "a Service without a port" "/access/services/0" -- "${url[@]}" --set access.services='{default/web}'
+refuses "a switch that is neither on nor off" "/access/exec" -- "${url[@]}" --set access.exec=perhaps
+refuses "an unknown switch" "additional properties 'portforward' not allowed" -- "${url[@]}" --set access.portforward=false
+refuses "an organisation with a space" "/cluster/organization" -- "${url[@]}" --set cluster.organization='a b'
+refuses "another word for constrained impersonation" "/rbac/constrainedImpersonation" -- "${url[@]}" --set rbac.constrainedImpersonation=maybe
 refuses "two sources of certificates" "at most one" "最多设置一个" -- "${url[@]}" --set tls.existingSecret=a --set tls.existingConfigMap=b
 refuses "a drain longer than the grace period" "less than terminationGracePeriodSeconds" "必须小于" -- "${url[@]}" --set drain.timeout=60s
 
@@ -101,6 +107,48 @@ expect "image, pull secrets or extra objects of the full example are wrong" '
     and .imagePullSecrets == [{"name": "global-pull"}, {"name": "pull"}])
   and ([.[] | select(.metadata.name | contains("-as-")).metadata.name] | sort == ["kantaloupe-agent-as-object", "kantaloupe-agent-as-text"])
   and ([.[] | select(.metadata.name | contains("-as-") | not) | .metadata.labels.team == "platform" and .metadata.annotations.owner == "platform"] | all)' <"$work/full.json"
+# The owner's limits: as given to the agent, and in RBAC as far as it can say them.
+agent_yaml() { jq -r '.[] | select(.kind == "ConfigMap" and (.data["agent.yaml"] // "") != "").data["agent.yaml"]' | to_json; }
+agent_yaml <"$work/full.json" | expect "the limits of the full example do not get to the agent" '
+  .[0] | .access == {"profile": "operate", "namespaces": ["team-a", "team-b"], "exec": false, "logs": false, "portForward": false, "proxy": true,
+    "services": ["monitoring/grafana:3000", "team-a/web:http"]} and .cluster.organization == "acme"'
+agent_yaml <"$work/observe.json" | expect "the defaults of the limits are others" '
+  .[0].access == {"profile": "observe", "namespaces": [], "exec": true, "logs": true, "portForward": true, "proxy": false, "services": []}'
+people='def people: select(.kind | endswith("Binding")) | select([.subjects[]?.kind] | index("Group"));'
+expect "with namespaces, people get rights elsewhere" "$people"'[.[] | people | .kind == "RoleBinding" and (.metadata.namespace | IN("team-a", "team-b"))] | length == 4 and all' <"$work/full.json"
+expect "what is switched off is still in a role" '[.[] | select(.kind == "ClusterRole" and (.metadata.name | endswith(":operate"))).rules[].resources[] | IN("pods/exec", "pods/attach", "pods/log", "pods/portforward")] | any | not' <"$work/full.json"
+template -f "$chart/ci/operate-values.yaml" --set access.exec=null --set access.logs=null --set access.portForward=null --set access.namespaces=null --set rbac.constrainedImpersonation=null --skip-schema-validation | to_json |
+  expect "values that an older release did not have change the rights" '
+    .[] | select(.kind == "ClusterRole" and (.metadata.name | endswith(":operate"))) | [.rules[].resources[]] | contains(["pods/exec", "pods/log", "pods/portforward"])'
+
+# Constrained impersonation: the agent may do as somebody what the profile gives, and nothing else.
+rights='
+  def rights($suffix): [.[] | select(.kind == "ClusterRole" and (.metadata.name | endswith($suffix))).rules[]
+    | . as $rule | (.resources // .nonResourceURLs)[] as $what | .verbs[] | [($rule.apiGroups // ["url"])[0], $what, .]] | sort;
+  def bare: map(.[2] |= ltrimstr("impersonate-on:user-info:")) | unique;
+  def own: [.[] | select(.kind == "ClusterRole" and (.metadata.name | test(":(observe|operate|admin|on-behalf)$") | not)).rules[]];'
+for profile in observe operate admin; do
+  template -f "$chart/ci/$profile-values.yaml" --kube-version 1.36.0 | to_json >"$work/constrained.json"
+  expect "$profile: rights on behalf of people are not those of the profile" "$rights"'
+    (rights(":on-behalf") | map(.[2] | startswith("impersonate-on:user-info:")) | length > 20 and all)
+    and ((rights(":on-behalf") | bare | map(select(.[1] != "*")))
+      == ([rights(":observe", ":operate", ":admin")[]] | unique | map(select(.[1] != "*"))))
+    and (if "'$profile'" == "admin" then (rights(":on-behalf") | bare | map(select(.[1] == "*")) | length == 15) else true end)' <"$work/constrained.json"
+  expect "$profile: the unconstrained right is still there, or the identity is not limited" "$rights"'
+    (own | map(.verbs[] == "impersonate") | any | not)
+    and (own | map(select(.verbs == ["impersonate:user-info"])) | .[0] == {"apiGroups": ["authentication.k8s.io"], "resources": ["users"], "verbs": ["impersonate:user-info"]}
+      and (.[1] | .apiGroups == ["authentication.k8s.io"] and .resources == ["groups"] and (.resourceNames | length > 0 and (map(startswith("kantaloupe:role:")) | all))))' <"$work/constrained.json"
+done
+for setting in "auto 1.35.9 0" "auto 1.36.0 1" "auto 1.36.1-gke.100 1" "auto 1.40.0 1" "true 1.30.0 1" "false 1.40.0 0"; do
+  read -r value version wanted <<<"$setting"
+  template "${url[@]}" --set "rbac.constrainedImpersonation=$value" --kube-version "$version" | to_json |
+    expect "constrainedImpersonation=$value with Kubernetes $version" '[.[] | select(.kind == "ClusterRole" and (.metadata.name | endswith(":on-behalf")))] | length == '"$wanted"
+done
+expect "with namespaces, rights on behalf of people reach elsewhere" '
+  [.[] | select((.kind | endswith("Binding")) and (.roleRef.name | endswith(":on-behalf"))) | [.kind, .metadata.namespace]] == [["RoleBinding", "team-a"], ["RoleBinding", "team-b"]]' <"$work/full.json"
+expect "the organisation is not among the groups that may be impersonated" "$rights"'
+  own[] | select(.resources == ["groups"]) | .resourceNames == ["kantaloupe:role:viewer", "kantaloupe:role:operator", "kantaloupe:org:acme"]' <"$work/full.json"
+
 template -f "$chart/ci/observe-values.yaml" --set rbac.create=false | to_json |
   expect "rbac.create=false still renders roles" '[.[] | select(.kind | test("Role"))] == []'
 for level in error warn info debug trace; do
@@ -124,11 +172,12 @@ for profile in observe operate admin; do
   [ -z "${UPDATE:-}" ] || cp "$work/rbac.json" "$snapshot"
   diff -u "$snapshot" "$work/rbac.json" >&2 || fail "the roles of profile $profile changed; if that is wanted: UPDATE=1 $0"
   pass
+  case $profile in observe) groups='"viewer"' ;; operate) groups='"viewer", "operator"' ;; admin) groups='"viewer", "operator", "admin"' ;; esac
   [ $profile = admin ] || expect "$profile: a wildcard" '[.[] | select(.rules) | .rules[] | (.apiGroups + .resources + .verbs)[] | . == "*"] | any | not' <"$snapshot"
   expect "$profile: the agent itself may do more than impersonate, write its Secret, and read what holds no secret" '
     ([.[] | select(.kind == "ClusterRole" and (.name | endswith("kantaloupe-agent"))).rules[]]
       | (.[:3] | map([.resources[0], .resourceNames, .verbs]))
-        == [["users", null, ["impersonate"]], ["groups", ["kantaloupe:role:viewer", "kantaloupe:role:operator", "kantaloupe:role:admin"], ["impersonate"]], ["namespaces", ["kube-system"], ["get"]]]
+        == [["users", null, ["impersonate"]], ["groups", (['"$groups"'] | map("kantaloupe:role:" + .)), ["impersonate"]], ["namespaces", ["kube-system"], ["get"]]]
       and (.[3:] | map(.verbs == ["get", "list", "watch"] and (.resources - ["secrets", "*"] == .resources)) | all))
     and ([.[] | select(.kind == "Role").rules[]] | length == 1 and .[0].resources == ["secrets"] and (.[0].resourceNames | length == 1) and .[0].verbs == ["get", "update", "patch"])' <"$snapshot"
 done

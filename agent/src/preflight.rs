@@ -57,8 +57,6 @@ pub const PARTIAL: u8 = 5;
 const AGAIN: Duration = Duration::from_secs(2);
 /// Time that judging and printing get of `--timeout`.
 const RESERVE: Duration = Duration::from_millis(300);
-/// The chart's name of the Secret, where no configuration names it.
-const SECRET: &str = "kantaloupe-agent-identity";
 /// Checks of the running agent: not before there is one.
 const DOCTORS: [Code; 2] = [Code::AGT_001, Code::AGT_002];
 
@@ -274,7 +272,7 @@ fn ask(
         pod: config
             .filter(|_| local::in_pod())
             .map(|config| (config.pod_namespace.as_str(), config.pod_name.as_str())),
-        secret: config.map_or(SECRET, |config| &config.secret_name),
+        config,
         health: config
             .filter(|_| command == Command::Doctor)
             .map(|config| config.health_listen.port()),

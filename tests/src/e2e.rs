@@ -120,10 +120,10 @@ impl World {
         self.tokens.lock().clone()
     }
 
-    /// Runs an install command as it is, with the consent that profile admin wants, and waits for connected: how long
-    /// that took after helm's return.
+    /// Runs an install command as it is, with the consent that profile admin wants and pods/proxy, which is off by
+    /// default, and waits for connected: how long that took after helm's return.
     pub async fn install(&self, id: &str, command: &str, more: &str) -> anyhow::Result<Duration> {
-        let line = format!("{command} --set access.admin.iUnderstand=true {more}");
+        let line = format!("{command} --set access.admin.iUnderstand=true --set access.proxy=true {more}");
         let installed = self.direct.ok(&line).await;
         if installed.is_err() {
             self.explain().await;

@@ -51,7 +51,7 @@ async fn round(feed: &Feed, config: &Config, kube: &kube::Client) {
     let mut facts = gather::facts(Ask {
         client: Ok(kube.clone()),
         pod: local::in_pod().then_some((config.pod_namespace.as_str(), config.pod_name.as_str())),
-        secret: &config.secret_name,
+        config: Some(config),
         health: Some(config.health_listen.port()),
         egress: None,
         monitoring: Some(&config.monitoring),

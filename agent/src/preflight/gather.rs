@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{local, rights};
 use crate::{
-    config::Monitoring,
+    config::{Config, Monitoring},
     listing::{self, Unanswered, within},
     prometheus::{self, Limits},
 };
@@ -41,8 +41,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) client: Result<Client, String>,
     /// Namespace and name of the pod that this runs in.
     pub(crate) pod: Option<(&'a str, &'a str)>,
-    /// Secret with the identity.
-    pub(crate) secret: &'a str,
+    /// The agent's configuration, if it can be read.
+    pub(crate) config: Option<&'a Config>,
     /// Port of the running agent's health checks, if it is to be asked.
     pub(crate) health: Option<u16>,
     /// Where the gateway is, as far as it is known by now.
@@ -95,9 +95,9 @@ pub(crate) async fn facts(ask: Ask<'_>) -> Facts {
     let rules = rules.ok().filter(|_| ask.pod.is_some());
     facts.rights = rules.map(|status| Rights {
         namespace: namespace.to_owned(),
+        expected: rights::expected(ask.config, &status.resource_rules),
         rules: status.resource_rules,
         incomplete: status.incomplete,
-        expected: rights::expected(ask.secret),
     });
     facts.agent = ask
         .pod

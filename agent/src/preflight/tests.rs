@@ -166,7 +166,7 @@ async fn without_a_cluster_everything_in_it_is_skipped_and_names_the_cause() {
     let facts = gather::facts(Ask {
         client: Err("There are no credentials".to_owned()),
         pod: None,
-        secret: SECRET,
+        config: None,
         health: None,
         egress: None,
         monitoring: None,

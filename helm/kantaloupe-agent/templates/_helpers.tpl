@@ -117,11 +117,14 @@ annotations:
   "controlPlane" $controlPlane
   "enrollment" (dict "tokenFile" "/var/run/kantaloupe/enrollment/token")
   "identity" (dict "secretName" (include "kantaloupe-agent.identitySecretName" .))
-  "access" (dict "profile" .Values.access.profile)
+  "access" (omit .Values.access "admin")
   "health" (dict "listen" (printf "0.0.0.0:%d" (int .Values.metrics.port)))
   "logging" (dict "format" .Values.logging.format "level" .Values.logging.level)
   "drain" (dict "timeout" .Values.drain.timeout) -}}
-{{- with .Values.cluster.id }}{{- $_ := set $config "cluster" (dict "id" .) }}{{- end -}}
+{{- $cluster := dict -}}
+{{- with .Values.cluster.id }}{{- $_ := set $cluster "id" . }}{{- end -}}
+{{- with .Values.cluster.organization }}{{- $_ := set $cluster "organization" . }}{{- end -}}
+{{- if $cluster }}{{- $_ := set $config "cluster" $cluster }}{{- end -}}
 {{- if include "kantaloupe-agent.hasCa" . }}{{- $_ := set $config "tls" (dict "caFile" "/var/run/kantaloupe/ca/ca.crt") }}{{- end -}}
 {{- $monitoring := dict "discover" .Values.monitoring.discover -}}
 {{- $folder := "/var/run/kantaloupe/monitoring" -}}
