@@ -1,11 +1,16 @@
 //! The REST API under `/api/v1`, and the agents' plain calls.
 
+mod bindings;
 mod clusters;
 mod extract;
+mod impersonators;
 mod install;
 mod inventory;
 mod kubeconfig;
+mod organizations;
 mod tokens;
+mod users;
+mod visible;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +36,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/clusters", post(clusters::create).get(clusters::list))
         .route(
             "/api/v1/clusters/{cluster}",
-            get(clusters::get).delete(clusters::delete),
+            get(clusters::get)
+                .patch(clusters::update)
+                .delete(clusters::delete),
         )
         .route("/api/v1/clusters/{cluster}/revoke", post(clusters::revoke))
         .route(
@@ -41,7 +48,36 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/clusters/{cluster}/kubeconfig", get(kubeconfig::get))
         .route("/api/v1/tokens", post(tokens::create).get(tokens::list))
         .route("/api/v1/tokens/{id}", delete(tokens::delete))
-        .route("/api/v1/whoami", get(tokens::whoami))
+        .route("/api/v1/whoami", get(users::whoami))
+        .route("/api/v1/users", post(users::create).get(users::list))
+        .route(
+            "/api/v1/users/{user}",
+            get(users::get).patch(users::update).delete(users::delete),
+        )
+        .route(
+            "/api/v1/users/{user}/tokens",
+            post(tokens::create_for).get(tokens::list_of),
+        )
+        .route("/api/v1/bindings", post(bindings::create).get(bindings::list))
+        .route(
+            "/api/v1/bindings/{id}",
+            get(bindings::get)
+                .patch(bindings::update)
+                .delete(bindings::delete),
+        )
+        .route(
+            "/api/v1/impersonators",
+            post(impersonators::create).get(impersonators::list),
+        )
+        .route("/api/v1/impersonators/{id}", delete(impersonators::delete))
+        .route(
+            "/api/v1/organizations",
+            post(organizations::create).get(organizations::list),
+        )
+        .route(
+            "/api/v1/organizations/{organization}",
+            get(organizations::get).patch(organizations::update),
+        )
         .route("/api/v1/healthz", get(healthz))
         .route("/healthz", get(healthz))
         .route(ENROLL_PATH, post(enroll))

@@ -5,7 +5,12 @@
 //!   stop:  drain (accept no more, finish what is open) ── deadline ──> hard (end everything) ──> store closed
 //! ```
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use kantaloupe_proto::token::{Token, TokenKind};
 use prometheus_client::registry::Registry;
@@ -31,6 +36,7 @@ use crate::{
     journal::Journal,
     listener,
     metrics::Metrics,
+    people,
     route::Routes,
     store::{Store, StoreError},
     tls,
@@ -71,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) own_ca: Option<String>,
     /// Records that one cluster's inventory may have.
     pub(crate) inventory_records: u32,
+    /// Longest time that an API token may be good, seconds.
+    pub(crate) token_seconds: i64,
 }
 
 /// What all parts share.
@@ -78,6 +86,7 @@ pub(crate) struct Settings {
 pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) store: Store,
+    pub(crate) people: Arc<people::Registry>,
     pub(crate) auth: Auth,
     pub(crate) directory: Directory,
     pub(crate) changes: ChangeLock,
@@ -86,7 +95,7 @@ pub(crate) struct App {
     pub(crate) inventory: inventory::Hub,
     pub(crate) metrics: Metrics,
     pub(crate) stop: Stop,
-    /// Changes whenever a cluster or a token was revoked.
+    /// Changes whenever a cluster or a token was revoked, and when people have changed.
     pub(crate) revocations: watch::Sender<()>,
     /// Connections and streams of users; agents are here until their upgrade.
     pub(crate) user_tasks: TaskTracker,
@@ -101,16 +110,16 @@ impl App {
     }
 
     /// Runs a change of the store and of what is in memory to its end, also when the caller hangs up in between.
-    pub(crate) async fn to_the_end<T: Send + 'static>(
+    pub(crate) async fn to_the_end<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
-        change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        change: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E> {
         match self.user_tasks.spawn(change.in_current_span()).await {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // The runtime is going down, and the store with it.
-                Err(_) => Err(StoreError::Stopped),
+                Err(_) => Err(StoreError::Stopped.into()),
             },
         }
     }
@@ -156,8 +165,9 @@ impl Gateway {
         let audience = store.audience().await.map_err(in_store)?;
         let clusters = clusters::load(&store, App::now()).await.map_err(in_store)?;
         let directory = Directory::new(clusters);
+        let people = Arc::new(people::Registry::new(store.people().await.map_err(in_store)?));
         for row in store.inventories().await.map_err(in_store)? {
-            if let Some(cluster) = directory.find(&row.cluster_id) {
+            if let Some(cluster) = directory.find_by_id(&row.cluster_id) {
                 cluster.inventory.restore(row);
             }
         }
@@ -176,8 +186,10 @@ impl Gateway {
                 pin: tls.pin.clone(),
                 own_ca: tls.own_ca.clone(),
                 inventory_records: config.inventory_records,
+                token_seconds: i64::from(config.token_days) * 24 * 3600,
             },
-            auth: Auth::new(store.clone()),
+            auth: Auth::new(store.clone(), Arc::clone(&people)),
+            people,
             store,
             directory,
             changes: ChangeLock::default(),
@@ -199,11 +211,13 @@ impl Gateway {
                 .run(&journal.directory, &journal.store, &journal.metrics, &stop)
                 .await;
         });
+        let (tokens, stop) = (Arc::clone(&app), journal_stop.clone());
+        service_tasks.spawn(async move { tokens.auth.keep_used(&tokens.metrics, &stop).await });
         service_tasks.spawn(inventory::run(Arc::clone(&app), jobs, journal_stop.clone()));
         let routes = Arc::new(Routes::new(Arc::clone(&app)));
         service_tasks.spawn(listener::accept(routes, listener, TlsAcceptor::from(tls.config)));
         service_tasks.spawn(admin::serve(Arc::clone(&app), registry, admin_listener));
-        tracing::info!(%addr, admin = %admin_addr, pin = %tls.pin, clusters = app.directory.all().len(), "gateway ready");
+        tracing::info!(%addr, admin = %admin_addr, pin = %tls.pin, clusters = app.directory.count(), "gateway ready");
         Ok(Self {
             addr,
             admin_addr,
@@ -325,17 +339,38 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> 
 /// the next start, the other way round nobody could ever log in.
 async fn ensure_admin(store: &Store, config: &Config) -> Result<(), StartError> {
     let in_store = |e: StoreError| StartError::store(&config.data_dir, &e);
-    if !store.has_no_user().await.map_err(in_store)? {
+    if !store.people().await.map_err(in_store)?.users.is_empty() {
         return Ok(());
     }
-    let path = config.data_dir.join(ADMIN_TOKEN);
-    let token = Token::generate(TokenKind::Api);
-    let text = format!("{}\n", token.reveal().expose_secret());
-    files::write_private(&path, text.as_bytes()).map_err(|e| StartError::token_file(&path, &e))?;
-    store
-        .create_first_admin(&token, App::now())
+    let (token, path) = admin_token(&config.data_dir)?;
+    people::create_first_admin(store, &token, App::now())
         .await
         .map_err(in_store)?;
     tracing::info!(path = %path.display(), "first administrator made; the API token is in this file");
     Ok(())
+}
+
+/// A new token, in the administrator's file.
+fn admin_token(data_dir: &Path) -> Result<(Token, PathBuf), StartError> {
+    let path = data_dir.join(ADMIN_TOKEN);
+    let token = Token::generate(TokenKind::Api);
+    let text = format!("{}\n", token.reveal().expose_secret());
+    files::write_private(&path, text.as_bytes()).map_err(|e| StartError::token_file(&path, &e))?;
+    Ok((token, path))
+}
+
+/// Makes the user `admin` an administrator again, with one new token in place of all that he had. Returns the token's file.
+/// For a gateway that does not run: one that does knows nothing of it before its next start.
+pub async fn reset_admin(data_dir: &Path) -> Result<PathBuf, StartError> {
+    let in_store = |e: StoreError| StartError::store(data_dir, &e);
+    // It is made where there is none; that would be a mistyped path.
+    if !Store::is_in(data_dir) {
+        return Err(StartError::no_store(data_dir));
+    }
+    let store = Store::open(data_dir).await.map_err(in_store)?;
+    let (token, path) = admin_token(data_dir)?;
+    let reset = people::reset_admin(&store, &token, App::now()).await;
+    store.close().await;
+    reset.map_err(in_store)?;
+    Ok(path)
 }

@@ -7,35 +7,122 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{
+            AtomicI64, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderValue, header};
 use kantaloupe_proto::token::{Token, TokenError, TokenKind};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use secrecy::SecretString;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{ApiToken, Role, Store, StoreError};
+use crate::{
+    app::App,
+    authorize::{Access, Accesses, Caller},
+    directory::Cluster,
+    metrics::Metrics,
+    people::{People, Registry, Scope, User},
+    store::{ApiToken, ApiTokenKind, Store, StoreError},
+};
 
-/// Tokens kept in memory. One entry is some 300 bytes.
+/// Tokens kept in memory. One entry is some 500 bytes, and 300 more for each cluster that it was used for.
 const MAX_CACHED: usize = 10_000;
+/// How often it is stored when tokens were last used.
+const USED_EVERY: Duration = Duration::from_mins(1);
+/// How long a token is shown after it expired, seconds: long enough to see why something stopped working.
+const EXPIRED_KEPT: i64 = 30 * 24 * 3600;
 
 /// A caller.
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) token_id: String,
+    pub(crate) kind: ApiTokenKind,
+    /// What of the user's rights the token has; all of them if not there.
+    pub(crate) scope: Option<Scope>,
     pub(crate) user_id: String,
     pub(crate) user_name: String,
-    pub(crate) role: Role,
-    /// The same as header values, made once.
+    pub(crate) organization_id: String,
+    /// The user's name as a header value, made once.
     pub(crate) user_header: HeaderValue,
-    pub(crate) role_header: HeaderValue,
     pub(crate) expires_at: Option<i64>,
-    /// Set when the token is deleted.
+    /// Set when the token is deleted, or when its user may do nothing any more.
     pub(crate) revoked: CancellationToken,
+    /// Set, and replaced, when the user's rights have changed.
+    changed: Mutex<CancellationToken>,
+    accesses: Accesses,
+    used_at: AtomicI64,
+    /// What the store has of it.
+    used_at_stored: AtomicI64,
     secret_hash: Vec<u8>,
+}
+
+impl Identity {
+    fn new(row: ApiToken, user: &User) -> Result<Self, AuthError> {
+        let scope = match row.scope {
+            None => None,
+            // Written by this gateway. If it cannot be read, nothing is what is left of the rights.
+            Some(json) => Some(serde_json::from_str(&json).map_err(|_| AuthError::Unknown)?),
+        };
+        let revoked = CancellationToken::new();
+        Ok(Self {
+            // Names are checked when users are made, so this cannot fail; if it did, nobody is the safe answer.
+            user_header: HeaderValue::from_str(&user.name).map_err(|_| AuthError::Unknown)?,
+            token_id: row.id,
+            kind: row.kind,
+            scope,
+            user_id: row.user_id,
+            user_name: user.name.clone(),
+            organization_id: user.organization_id.clone(),
+            expires_at: row.expires_at,
+            changed: Mutex::new(revoked.child_token()),
+            revoked,
+            accesses: Accesses::default(),
+            used_at: AtomicI64::new(0),
+            used_at_stored: AtomicI64::new(0),
+            secret_hash: row.secret_hash,
+        })
+    }
+
+    fn caller(&self) -> Caller<'_> {
+        Caller {
+            user_id: &self.user_id,
+            scope: self.scope.as_ref(),
+            revoked: &self.revoked,
+        }
+    }
+
+    /// What the caller holds on a cluster, or as the user with the id `target`; `None` if he cannot see it.
+    pub(crate) fn access(
+        &self,
+        people: &Registry,
+        target: Option<&str>,
+        cluster: &Cluster,
+    ) -> Option<Arc<Access>> {
+        if *self.organization_id != *cluster.organization_id {
+            return None;
+        }
+        self.accesses.get(people, self.caller(), target, &cluster.id)
+    }
+
+    /// Set when the caller's rights on any cluster have changed, and when they are gone.
+    pub(crate) fn changed(&self) -> CancellationToken {
+        self.changed.lock().clone()
+    }
+
+    fn reassess(&self, before: &People, next: &People) {
+        self.accesses.reassess(next, self.caller());
+        if next.differs_for(before, &self.user_id) {
+            let mut changed = self.changed.lock();
+            changed.cancel();
+            *changed = self.revoked.child_token();
+        }
+    }
 }
 
 /// Why a caller is nobody.
@@ -62,15 +149,17 @@ pub(crate) enum AuthError {
 #[derive(Debug)]
 pub(crate) struct Auth {
     store: Store,
+    people: Arc<Registry>,
     cache: RwLock<HashMap<String, Arc<Identity>>>,
     /// Grows with every revocation: what was read from the store before one is not cached after it.
     epoch: AtomicU64,
 }
 
 impl Auth {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, people: Arc<Registry>) -> Self {
         Self {
             store,
+            people,
             cache: RwLock::default(),
             epoch: AtomicU64::new(0),
         }
@@ -94,6 +183,9 @@ impl Auth {
         if identity.expires_at.is_some_and(|at| at <= now) {
             return Err(AuthError::Expired);
         }
+        if identity.used_at.load(Relaxed) < now {
+            identity.used_at.store(now, Relaxed);
+        }
         Ok(identity)
     }
 
@@ -105,13 +197,15 @@ impl Auth {
             if !token.matches_hash(&row.secret_hash) {
                 return Err(AuthError::Unknown);
             }
-            if let Some(identity) = self.keep(Identity::try_from(row)?, before) {
+            let people = self.people.current();
+            let user = people.enabled_user(&row.user_id).ok_or(AuthError::Unknown)?;
+            if let Some(identity) = self.keep(Identity::new(row, user)?, before) {
                 return Ok(identity);
             }
         }
     }
 
-    /// Puts an identity into the cache; `None` if a token was deleted since `epoch`, perhaps this one.
+    /// Puts an identity into the cache; `None` if rights were taken away since `epoch`, perhaps its own.
     fn keep(&self, identity: Identity, epoch: u64) -> Option<Arc<Identity>> {
         let mut cache = self.cache.write();
         if self.epoch.load(SeqCst) != epoch {
@@ -133,32 +227,83 @@ impl Auth {
     pub(crate) async fn revoke(&self, user_id: &str, token_id: &str) -> Result<bool, StoreError> {
         let deleted = self.store.delete_api_token(user_id, token_id).await?;
         if deleted {
-            let mut cache = self.cache.write();
-            self.epoch.fetch_add(1, SeqCst);
-            if let Some(identity) = cache.remove(token_id) {
-                identity.revoked.cancel();
-            }
+            self.forget(|identity| identity.token_id == token_id);
         }
         Ok(deleted)
     }
-}
 
-impl TryFrom<ApiToken> for Identity {
-    type Error = AuthError;
+    /// Forgets tokens that the store has no more, and ends what they opened.
+    pub(crate) fn forget(&self, gone: impl Fn(&Identity) -> bool) {
+        let mut cache = self.cache.write();
+        self.epoch.fetch_add(1, SeqCst);
+        cache.retain(|_, identity| {
+            let gone = gone(identity);
+            if gone {
+                identity.revoked.cancel();
+            }
+            !gone
+        });
+    }
 
-    fn try_from(row: ApiToken) -> Result<Self, AuthError> {
-        Ok(Self {
-            // Names are checked when users are made, so this cannot fail; if it did, nobody is the safe answer.
-            user_header: HeaderValue::from_str(&row.user_name).map_err(|_| AuthError::Unknown)?,
-            role_header: HeaderValue::from_static(row.role.as_str()),
-            token_id: row.id,
-            user_id: row.user_id,
-            user_name: row.user_name,
-            role: row.role,
-            expires_at: row.expires_at,
-            revoked: CancellationToken::new(),
-            secret_hash: row.secret_hash,
-        })
+    /// People have changed: ends what is no longer allowed.
+    pub(crate) fn reassess(&self, before: &People, next: &People) {
+        self.forget(|identity| next.enabled_user(&identity.user_id).is_none());
+        for identity in self.cache.read().values() {
+            identity.reassess(before, next);
+        }
+    }
+
+    /// When a token was last used, if it was since the gateway started.
+    pub(crate) fn used_at(&self, token_id: &str) -> Option<i64> {
+        let cache = self.cache.read();
+        Some(cache.get(token_id)?.used_at.load(Relaxed)).filter(|at| *at > 0)
+    }
+
+    /// Stores from time to time when tokens were last used, and forgets those that expired long ago; until `stop`.
+    pub(crate) async fn keep_used(&self, metrics: &Metrics, stop: &CancellationToken) {
+        loop {
+            let stopped = tokio::select! {
+                biased;
+                () = stop.cancelled() => true,
+                () = sleep(USED_EVERY) => false,
+            };
+            let stored = async {
+                self.store_used().await?;
+                self.store.delete_expired_tokens(App::now() - EXPIRED_KEPT).await
+            };
+            if let Err(error) = stored.await {
+                metrics.store_failures.inc();
+                tracing::warn!(%error, "last use of tokens not stored (KTA-SRV-006)");
+            }
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    /// Stores when tokens were last used, of those for which that is new.
+    pub(crate) async fn store_used(&self) -> Result<(), StoreError> {
+        let used: Vec<(Arc<Identity>, i64)> = self
+            .cache
+            .read()
+            .values()
+            .filter_map(|identity| {
+                let at = identity.used_at.load(Relaxed);
+                (at > identity.used_at_stored.load(Relaxed)).then(|| (Arc::clone(identity), at))
+            })
+            .collect();
+        if used.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = used
+            .iter()
+            .map(|(identity, at)| (identity.token_id.clone(), *at))
+            .collect();
+        self.store.api_tokens_used(&rows).await?;
+        for (identity, at) in used {
+            identity.used_at_stored.store(at, Relaxed);
+        }
+        Ok(())
     }
 }
 
@@ -183,7 +328,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::store::NewApiToken;
+    use crate::{
+        people::create_first_admin,
+        store::{DEFAULT_ORGANIZATION, NewApiToken},
+    };
 
     const NOW: i64 = 1_790_000_000;
 
@@ -196,8 +344,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).await.unwrap();
         let token = Token::generate(TokenKind::Api);
-        store.create_first_admin(&token, NOW).await.unwrap();
-        (Auth::new(store), token, dir)
+        create_first_admin(&store, &token, NOW).await.unwrap();
+        let people = Arc::new(Registry::new(store.people().await.unwrap()));
+        (Auth::new(store, people), token, dir)
     }
 
     #[tokio::test]
@@ -205,8 +354,8 @@ mod tests {
         let (auth, token, _dir) = auth().await;
         let identity = auth.authenticate(&headers(&token), NOW).await.unwrap();
         assert_eq!(
-            (identity.user_name.as_str(), identity.role),
-            ("admin", Role::Admin)
+            (identity.user_name.as_str(), identity.organization_id.as_str()),
+            ("admin", DEFAULT_ORGANIZATION)
         );
         auth.store.close().await;
         let again = auth.authenticate(&headers(&token), NOW).await.unwrap();
@@ -254,8 +403,10 @@ mod tests {
         let short = Token::generate(TokenKind::Api);
         let new = NewApiToken {
             token: &short,
+            kind: ApiTokenKind::Personal,
             user_id: &admin.user_id,
             name: "short",
+            scope: None,
             now: NOW,
             expires_at: Some(NOW + 10),
         };
@@ -287,6 +438,8 @@ mod tests {
         let user_id = row.user_id.clone();
         let before = auth.epoch.load(SeqCst);
         auth.revoke(&user_id, &token.id).await.unwrap();
-        assert!(auth.keep(Identity::try_from(row).unwrap(), before).is_none());
+        let people = auth.people.current();
+        let identity = Identity::new(row, people.user(&user_id).unwrap()).unwrap();
+        assert!(auth.keep(identity, before).is_none());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -31,6 +32,9 @@ pub(crate) struct Cli {
 pub enum Command {
     /// Run the gateway until SIGTERM.
     Serve(Box<ServeArgs>),
+    /// Mend the accounts of a gateway that is stopped.
+    #[command(subcommand)]
+    Users(Users),
     /// Explain a check code such as KTA-SRV-007.
     Explain {
         /// The code.
@@ -41,6 +45,17 @@ pub enum Command {
     },
     /// Print the version.
     Version,
+}
+
+/// What `users` does.
+#[derive(Debug, Subcommand)]
+pub enum Users {
+    /// Give the user admin a new token in the file admin-token, and the role admin, in place of all tokens that he had.
+    ResetAdmin {
+        /// The gateway's data folder.
+        #[arg(long, env = "KANTALOUPE_GATEWAY_DATA_DIR")]
+        data_dir: PathBuf,
+    },
 }
 
 /// Reads the process's arguments. An error is printed; its exit status comes back, which for `--help` is success.

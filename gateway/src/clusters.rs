@@ -11,12 +11,9 @@ use tokio::sync::Mutex;
 
 use crate::{
     app::App,
-    directory::Cluster,
-    ids,
-    store::{
-        DEFAULT_ORGANIZATION, EnrollRefusal, Enrolled, Enrollment, NewCluster, NewEnrollmentToken, Store,
-        StoreError,
-    },
+    directory::{About, Cluster},
+    ids, people,
+    store::{EnrollRefusal, Enrolled, Enrollment, NewCluster, NewEnrollmentToken, Store, StoreError},
 };
 
 /// How long an enrolment token is good.
@@ -35,6 +32,7 @@ pub(crate) struct IssuedToken {
 /// A cluster that a user wants, checked.
 #[derive(Debug)]
 pub(crate) struct Wanted {
+    pub(crate) organization_id: String,
     pub(crate) name: String,
     pub(crate) display_name: String,
     pub(crate) profile: String,
@@ -67,7 +65,7 @@ pub(crate) async fn create(
         };
         let new = NewCluster {
             id: &id,
-            organization_id: DEFAULT_ORGANIZATION,
+            organization_id: &wanted.organization_id,
             name: &wanted.name,
             display_name: &wanted.display_name,
             profile: &wanted.profile,
@@ -79,8 +77,14 @@ pub(crate) async fn create(
             },
         };
         inner.store.create_cluster(&new).await?;
-        let cluster = Cluster::new(&id, &wanted.name, &wanted.display_name, &wanted.profile, now);
-        Ok((inner.directory.insert(cluster), issued))
+        let about = About {
+            id: id.into(),
+            organization_id: wanted.organization_id.into(),
+            name: wanted.name,
+            display_name: wanted.display_name,
+            profile: wanted.profile,
+        };
+        Ok((inner.directory.insert(Cluster::new(about, now)), issued))
     })
     .await
 }
@@ -128,6 +132,11 @@ pub(crate) async fn delete(app: &Arc<App>, cluster: &Arc<Cluster>) -> Result<(),
         inner.directory.remove(&id);
         inner.inventory.deleted(&deleted);
         inner.revocations.send_replace(());
+        // Its bindings and labels went with it.
+        if let Err(error) = people::reload(&inner).await {
+            // They are for an id that is never given again.
+            tracing::warn!(%error, "bindings of a deleted cluster stay in memory until the next change (KTA-SRV-006)");
+        }
         Ok(())
     })
     .await

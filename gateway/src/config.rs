@@ -17,6 +17,11 @@ pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 /// Records that the inventory of one cluster may have: three times those of 5,000 nodes with 8 devices and 30,000 pods on them.
 pub const DEFAULT_INVENTORY_RECORDS: u32 = 500_000;
 
+/// Longest time that an API token may be good unless `--token-days` says otherwise: a forgotten one ends some day.
+pub const DEFAULT_TOKEN_DAYS: u32 = 366;
+/// The most that `--token-days` may say.
+const MAX_TOKEN_DAYS: u32 = 3660;
+
 /// Chart that install commands name unless `--chart` says otherwise.
 const DEFAULT_CHART: &str = "oci://ghcr.io/kantaloupe/charts/kantaloupe-agent";
 
@@ -63,6 +68,9 @@ pub struct ServeArgs {
     /// Records that the inventory of one cluster may have; further ones are not taken.
     #[arg(long, env = "KANTALOUPE_GATEWAY_INVENTORY_RECORDS", default_value_t = DEFAULT_INVENTORY_RECORDS)]
     pub inventory_records: u32,
+    /// Longest time that an API token may be good, in days.
+    #[arg(long, env = "KANTALOUPE_GATEWAY_TOKEN_DAYS", default_value_t = DEFAULT_TOKEN_DAYS)]
+    pub token_days: u32,
     /// How long open streams may go on after SIGTERM, such as 30s.
     #[arg(long, env = "KANTALOUPE_GATEWAY_DRAIN_TIMEOUT", default_value = "30s")]
     pub drain_timeout: String,
@@ -140,6 +148,8 @@ pub struct Config {
     pub chart: String,
     /// Records that the inventory of one cluster may have.
     pub inventory_records: u32,
+    /// Longest time that an API token may be good, in days.
+    pub token_days: u32,
     /// Deadline of a graceful stop.
     pub drain_timeout: Duration,
     /// How long an agent's data session stays open without a stream. No option: only tests have a reason to change it.
@@ -170,6 +180,7 @@ impl Config {
             image: None,
             chart: DEFAULT_CHART.to_owned(),
             inventory_records: DEFAULT_INVENTORY_RECORDS,
+            token_days: DEFAULT_TOKEN_DAYS,
             drain_timeout: DEFAULT_DRAIN,
             data_idle: DATA_IDLE,
         }
@@ -242,6 +253,9 @@ impl TryFrom<ServeArgs> for Config {
             ));
         }
         let drain_timeout = duration("--drain-timeout", &args.drain_timeout, &mut bad);
+        if !(1..=MAX_TOKEN_DAYS).contains(&args.token_days) {
+            bad.push(format!("--token-days is not between 1 and {MAX_TOKEN_DAYS}"));
+        }
         if args.data_dir.as_os_str().is_empty() {
             bad.push("--data-dir is empty".to_owned());
         }
@@ -261,6 +275,7 @@ impl TryFrom<ServeArgs> for Config {
                     image,
                     chart: args.chart,
                     inventory_records: args.inventory_records,
+                    token_days: args.token_days,
                     drain_timeout,
                     data_idle: DATA_IDLE,
                 })

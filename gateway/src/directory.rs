@@ -46,6 +46,7 @@ struct Status {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) id: Arc<str>,
+    pub(crate) organization_id: Arc<str>,
     pub(crate) name: String,
     pub(crate) display_name: String,
     pub(crate) profile: String,
@@ -60,6 +61,17 @@ pub(crate) struct Cluster {
     status: Mutex<Status>,
 }
 
+/// What does not change of a cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) id: Arc<str>,
+    pub(crate) organization_id: Arc<str>,
+    /// Unique in its organisation.
+    pub(crate) name: String,
+    pub(crate) display_name: String,
+    pub(crate) profile: String,
+}
+
 /// What users see of a cluster's state.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
@@ -71,22 +83,16 @@ pub(crate) struct View {
 
 impl Cluster {
     /// A cluster that was made just now.
-    pub(crate) fn new(id: &str, name: &str, display_name: &str, profile: &str, created_at: i64) -> Self {
+    pub(crate) fn new(about: About, created_at: i64) -> Self {
         let facts = Facts {
             created_at,
             ..Facts::default()
         };
-        Self::with_status(
-            id,
-            name,
-            display_name,
-            profile,
-            Status {
-                facts,
-                ..Status::default()
-            },
-            Arc::default(),
-        )
+        let status = Status {
+            facts,
+            ..Status::default()
+        };
+        Self::with_status(about, status, Arc::default())
     }
 
     /// A cluster as the store has it, at the start of the gateway at `now`.
@@ -109,29 +115,23 @@ impl Cluster {
             last_seen: row.last_seen,
             agent,
         };
-        Self::with_status(
-            &row.id,
-            &row.name,
-            &row.display_name,
-            &row.profile,
-            status,
-            Arc::default(),
-        )
+        let about = About {
+            id: row.id.as_str().into(),
+            organization_id: row.organization_id.as_str().into(),
+            name: row.name.clone(),
+            display_name: row.display_name.clone(),
+            profile: row.profile.clone(),
+        };
+        Self::with_status(about, status, Arc::default())
     }
 
-    fn with_status(
-        id: &str,
-        name: &str,
-        display_name: &str,
-        profile: &str,
-        status: Status,
-        inventory: Arc<Inventory>,
-    ) -> Self {
+    fn with_status(about: About, status: Status, inventory: Arc<Inventory>) -> Self {
         Self {
-            id: id.into(),
-            name: name.to_owned(),
-            display_name: display_name.to_owned(),
-            profile: profile.to_owned(),
+            id: about.id,
+            organization_id: about.organization_id,
+            name: about.name,
+            display_name: about.display_name,
+            profile: about.profile,
             tunnels: Tunnels::default(),
             streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             cut: CancellationToken::new(),
@@ -149,14 +149,14 @@ impl Cluster {
         if status.facts.connected_since.take().is_some() {
             status.facts.lost_at = Some(now);
         }
-        Self::with_status(
-            &self.id,
-            &self.name,
-            &self.display_name,
-            &self.profile,
-            status,
-            Arc::clone(&self.inventory),
-        )
+        let about = About {
+            id: Arc::clone(&self.id),
+            organization_id: Arc::clone(&self.organization_id),
+            name: self.name.clone(),
+            display_name: self.display_name.clone(),
+            profile: self.profile.clone(),
+        };
+        Self::with_status(about, status, Arc::clone(&self.inventory))
     }
 
     /// Refuses the cluster's agents and ends what is open.
@@ -234,7 +234,8 @@ impl Cluster {
 #[derive(Debug, Default)]
 struct Index {
     by_id: HashMap<Arc<str>, Arc<Cluster>>,
-    id_by_name: HashMap<String, Arc<str>>,
+    /// By organisation and name.
+    id_by_name: HashMap<Arc<str>, HashMap<String, Arc<str>>>,
 }
 
 /// All clusters.
@@ -259,16 +260,32 @@ impl Directory {
         let mut index = self.index.write();
         index
             .id_by_name
+            .entry(Arc::clone(&cluster.organization_id))
+            .or_default()
             .insert(cluster.name.clone(), Arc::clone(&cluster.id));
         index.by_id.insert(Arc::clone(&cluster.id), Arc::clone(&cluster));
         cluster
     }
 
-    /// A cluster by id or name. Names never look like ids.
-    pub(crate) fn find(&self, id_or_name: &str) -> Option<Arc<Cluster>> {
+    /// A cluster of an organisation by id or name. Names never look like ids.
+    pub(crate) fn find(&self, organization_id: &str, id_or_name: &str) -> Option<Arc<Cluster>> {
         let index = self.index.read();
-        let by_name = || index.by_id.get(index.id_by_name.get(id_or_name)?);
-        index.by_id.get(id_or_name).or_else(by_name).cloned()
+        let by_name = || {
+            index
+                .by_id
+                .get(index.id_by_name.get(organization_id)?.get(id_or_name)?)
+        };
+        index
+            .by_id
+            .get(id_or_name)
+            .filter(|cluster| *cluster.organization_id == *organization_id)
+            .or_else(by_name)
+            .cloned()
+    }
+
+    /// A cluster by id, whoever's it is.
+    pub(crate) fn find_by_id(&self, id: &str) -> Option<Arc<Cluster>> {
+        self.index.read().by_id.get(id).cloned()
     }
 
     /// Replaces a cluster by one for a new key and cuts what belongs to the old one.
@@ -289,16 +306,50 @@ impl Directory {
         let Some(cluster) = index.by_id.remove(id) else {
             return;
         };
-        index.id_by_name.remove(&cluster.name);
+        if let Some(names) = index.id_by_name.get_mut(&cluster.organization_id) {
+            names.remove(&cluster.name);
+        }
         drop(index);
         cluster.cut.cancel();
     }
 
-    /// All, by name.
+    /// All, whoever's they are.
     pub(crate) fn all(&self) -> Vec<Arc<Cluster>> {
-        let mut all: Vec<_> = self.index.read().by_id.values().cloned().collect();
+        self.index.read().by_id.values().cloned().collect()
+    }
+
+    /// All of an organisation, by name.
+    pub(crate) fn all_of(&self, organization_id: &str) -> Vec<Arc<Cluster>> {
+        let index = self.index.read();
+        let mut all: Vec<_> = index
+            .id_by_name
+            .get(organization_id)
+            .into_iter()
+            .flat_map(HashMap::values)
+            .filter_map(|id| index.by_id.get(id).cloned())
+            .collect();
+        drop(index);
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.index.read().by_id.len()
+    }
+}
+
+#[cfg(test)]
+impl About {
+    /// For tests that do not look at the rest.
+    pub(crate) fn of(organization_id: &str, id: &str, name: &str) -> Self {
+        Self {
+            id: id.into(),
+            organization_id: organization_id.into(),
+            name: name.to_owned(),
+            display_name: name.to_owned(),
+            profile: "observe".to_owned(),
+        }
     }
 }
 
@@ -319,24 +370,33 @@ mod tests {
     }
 
     #[test]
-    fn clusters_are_found_by_id_and_name_until_removed() {
-        let directory = Directory::new([Cluster::new("c-12345678", "prod", "Prod", "observe", 1)]);
-        let cluster = directory.find("prod").unwrap();
-        assert_eq!(directory.find("c-12345678").unwrap().name, "prod");
+    fn clusters_are_found_by_id_and_name_in_their_organisation_until_removed() {
+        let directory = Directory::new([
+            Cluster::new(About::of("o-1", "c-12345678", "prod"), 1),
+            Cluster::new(About::of("o-2", "c-22345678", "prod"), 1),
+        ]);
+        let cluster = directory.find("o-1", "prod").unwrap();
+        assert_eq!(&*cluster.id, "c-12345678");
+        assert_eq!(&*directory.find("o-2", "prod").unwrap().id, "c-22345678");
+        assert_eq!(directory.find("o-1", "c-12345678").unwrap().name, "prod");
+        assert!(directory.find("o-1", "c-22345678").is_none());
+        assert!(directory.find("o-3", "prod").is_none());
+        assert_eq!((directory.all_of("o-1").len(), directory.count()), (1, 2));
         directory.remove("c-12345678");
         assert!(cluster.cut.is_cancelled());
-        assert!(directory.find("prod").is_none() && directory.find("c-12345678").is_none());
+        assert!(directory.find("o-1", "prod").is_none() && directory.find("o-1", "c-12345678").is_none());
+        assert!(directory.find("o-2", "prod").is_some());
     }
 
     #[test]
     fn a_new_key_ends_what_belongs_to_the_old_one() {
-        let directory = Directory::new([Cluster::new("c-12345678", "prod", "Prod", "observe", 1)]);
-        let old = directory.find("prod").unwrap();
+        let directory = Directory::new([Cluster::new(About::of("o-1", "c-12345678", "prod"), 1)]);
+        let old = directory.find("o-1", "prod").unwrap();
         old.connected(agent(), 10);
         old.revoke(20);
         assert_eq!(old.view(21).state, State::Revoked);
         directory.renew("c-12345678", 30);
-        let new = directory.find("prod").unwrap();
+        let new = directory.find("o-1", "prod").unwrap();
         assert!(old.is_cut() && !new.is_cut());
         assert_eq!(new.view(31).state, State::Reconnecting);
     }
@@ -345,6 +405,7 @@ mod tests {
     fn a_cluster_that_was_connected_when_the_gateway_died_is_about_to_come_back() {
         let row = ClusterRow {
             id: "c-12345678".to_owned(),
+            organization_id: "o-1".to_owned(),
             name: "prod".to_owned(),
             display_name: String::new(),
             profile: "observe".to_owned(),

@@ -1,8 +1,10 @@
-//! Public ids of clusters and keys.
+//! Public ids.
 
 /// Characters of an id after its prefix.
 const CLUSTER_LEN: usize = 8;
 const KEY_LEN: usize = 12;
+/// Of what people have many of.
+const PEOPLE_LEN: usize = 12;
 const CLUSTER_PREFIX: &str = "c-";
 const KEY_PREFIX: &str = "k-";
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
@@ -17,6 +19,21 @@ pub(crate) fn cluster() -> String {
 /// A new key id.
 pub(crate) fn key() -> String {
     random(KEY_PREFIX, KEY_LEN)
+}
+
+/// A new id of an organisation.
+pub(crate) fn organization() -> String {
+    random("o-", CLUSTER_LEN)
+}
+
+/// A new id of a binding.
+pub(crate) fn binding() -> String {
+    random("b-", PEOPLE_LEN)
+}
+
+/// A new id of a right to act as somebody else.
+pub(crate) fn impersonator() -> String {
+    random("i-", PEOPLE_LEN)
 }
 
 /// Whether a text has the form of a cluster id. Names of this form are refused: ids and names share one place in URLs.

@@ -76,6 +76,7 @@ impl Hub {
             cluster,
             Batch {
                 cluster_id: Arc::clone(&cluster.id),
+                organization_id: Arc::clone(&cluster.organization_id),
                 changes: vec![],
                 state: true,
                 deleted: false,
@@ -89,6 +90,7 @@ impl Hub {
             cluster,
             Batch {
                 cluster_id: Arc::clone(&cluster.id),
+                organization_id: Arc::clone(&cluster.organization_id),
                 changes: vec![],
                 state: false,
                 deleted: true,

@@ -83,7 +83,7 @@ impl Journal {
             return true;
         }
         let now = App::now();
-        let present = marked.iter().filter_map(|id| directory.find(id));
+        let present = marked.iter().filter_map(|id| directory.find_by_id(id));
         let connections: Vec<_> = present.map(|cluster| cluster.connection(now)).collect();
         let Err(error) = store.save_connections(&connections).await else {
             return true;
@@ -100,7 +100,10 @@ mod tests {
     use kantaloupe_proto::token::{Token, TokenKind};
 
     use super::*;
-    use crate::store::{DEFAULT_ORGANIZATION, NewCluster, NewEnrollmentToken};
+    use crate::{
+        directory::About,
+        store::{DEFAULT_ORGANIZATION, NewCluster, NewEnrollmentToken},
+    };
 
     #[tokio::test]
     async fn the_last_state_is_written_and_a_failure_keeps_the_mark() {
@@ -122,8 +125,8 @@ mod tests {
             enrollment,
         };
         store.create_cluster(&new).await.unwrap();
-        let directory = Directory::new([Cluster::new("c-1", "prod", "", "observe", 1)]);
-        let cluster = directory.find("prod").unwrap();
+        let directory = Directory::new([Cluster::new(About::of(DEFAULT_ORGANIZATION, "c-1", "prod"), 1)]);
+        let cluster = directory.find_by_id("c-1").unwrap();
         let (journal, metrics) = (Journal::default(), Metrics::default());
 
         cluster.disconnected(5);

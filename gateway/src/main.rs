@@ -1,10 +1,10 @@
 //! `kantaloupe-gateway`: see `kantaloupe-gateway serve --help`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use kantaloupe_gateway::{
-    app::Gateway,
-    cli::{self, Command},
+    app::{self, Gateway},
+    cli::{self, Command, Users},
     config::{Config, ServeArgs},
     logging,
 };
@@ -17,9 +17,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match cli::parse() {
         Ok(Command::Serve(args)) => serve(*args),
+        Ok(Command::Users(Users::ResetAdmin { data_dir })) => reset_admin(&data_dir),
         Ok(Command::Explain { code, lang }) => cli::explain(&code, &lang),
         Ok(Command::Version) => cli::say(concat!("kantaloupe-gateway ", env!("CARGO_PKG_VERSION"))),
         Err(status) => status,
+    }
+}
+
+fn reset_admin(data_dir: &Path) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map(|runtime| runtime.block_on(app::reset_admin(data_dir))) {
+        Ok(Ok(file)) => cli::say(&format!(
+            "The token is in {}. Start the gateway now.",
+            file.display()
+        )),
+        Ok(Err(error)) => cli::refuse(&error),
+        Err(error) => cli::fail(&format!("The runtime did not start: {error}")),
     }
 }
 

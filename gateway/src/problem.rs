@@ -5,7 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use kantaloupe_checks::{Code, Fault, Lang};
 use kantaloupe_proto::agent_api::{PROBLEM_JSON, Problem};
 
-use crate::{auth::AuthError, store::StoreError};
+use crate::{auth::AuthError, people::ChangeError, store::StoreError};
 
 /// An error that a caller sees.
 #[derive(Debug)]
@@ -53,6 +53,19 @@ impl From<StoreError> for ApiError {
                 Code::SRV_006,
                 "The gateway could not read or write its database",
             ),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Store(error) => error.into(),
+            ChangeError::Gone(_) => Self::not_found(sentence(&error)),
+            ChangeError::Label(_) => Self::invalid(sentence(&error)),
+            ChangeError::Taken(_) | ChangeError::TooMany(..) | ChangeError::LastAdministrator => {
+                Self::new(StatusCode::CONFLICT, Code::SRV_008, sentence(&error))
+            }
         }
     }
 }

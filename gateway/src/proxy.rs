@@ -26,6 +26,7 @@ use crate::{
     agents::{InUse, NoData, Tunnel},
     app::App,
     auth::{AuthError, Identity},
+    authorize::{self, Authorized},
     body::Body,
     directory::{Cluster, MAX_STREAMS},
     metrics::{InFlight, Outcome},
@@ -46,8 +47,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Lease {
     cluster: Arc<Cluster>,
-    /// Also keeps the token in memory, so that deleting it finds this stream.
-    identity: Arc<Identity>,
+    /// By which right it was opened.
+    authorized: Authorized,
+    /// Keeps the token in memory, so that deleting it finds this stream.
+    _identity: Arc<Identity>,
     /// The session that the stream is on, as soon as it is on one.
     session: Option<InUse>,
     _permit: OwnedSemaphorePermit,
@@ -56,20 +59,20 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Whether the cluster or the user's token is revoked.
+    /// Whether the cluster, the user's token or the right is revoked.
     fn is_revoked(&self) -> bool {
-        self.cluster.cut.is_cancelled() || self.identity.revoked.is_cancelled()
+        self.cluster.cut.is_cancelled() || self.authorized.ended().is_cancelled()
     }
 
-    /// Waits until the cluster or the user's token is revoked.
+    /// Waits until the cluster, the user's token or the right is revoked.
     fn revoked(&self) -> impl Future<Output = ()> + Send + 'static {
         let cluster = self.cluster.cut.clone().cancelled_owned();
-        let token = self.identity.revoked.clone().cancelled_owned();
+        let right = self.authorized.ended().clone().cancelled_owned();
         async move {
             tokio::select! {
                 biased;
                 () = cluster => {}
-                () = token => {}
+                () = right => {}
             }
         }
     }
@@ -121,19 +124,13 @@ async fn forward(
             Refusal::not_found("the path is not /clusters/NAME/kubernetes/..."),
         )
     })?;
-    let cluster = app.directory.find(name).ok_or_else(|| {
-        (
-            Outcome::NotFound,
-            Refusal::not_found(format_args!("there is no cluster {name:?}")),
-        )
-    })?;
-    if headers::has_impersonation(user.headers()) {
-        let what =
-            "impersonation is not allowed through the gateway: it acts as the user whose token was sent";
-        return Err((Outcome::Refused, Refusal::forbidden(Code::SRV_002, what)));
-    }
+    let seen = authorize::see(app, &identity, user.headers(), name)?;
+    let cluster = Arc::clone(&seen.cluster);
     let info = request::parse(user.method(), path, user.uri().query())
         .map_err(|e| (Outcome::Refused, Refusal::bad_request(e)))?;
+    let authorized = seen
+        .authorize(&info)
+        .map_err(|refusal| (Outcome::Refused, refusal))?;
     let target = target(path, user.uri().query()).ok_or_else(|| {
         (
             Outcome::Refused,
@@ -152,26 +149,25 @@ async fn forward(
     })?;
     let request_id = uuid::Uuid::now_v7();
     tracing::debug!(
-        user = %identity.user_name, cluster = %cluster.id, verb = %info.verb, resource = %info.resource,
+        user = %identity.user_name, acts_as = ?authorized.user(), organization = ?authorized.organization(),
+        role = %authorized.grant().role, cluster = %cluster.id, verb = %info.verb, resource = %info.resource,
         subresource = %info.subresource, namespace = %info.namespace, %request_id, peer = %origin.peer, "request"
     );
     let mut lease = Lease {
-        _entry: origin.streams.add(Some(&cluster), &identity),
+        _entry: origin.streams.add(Some(&cluster), authorized.ended()),
         _in_flight: InFlight::new(&app.metrics.streams),
         _permit: permit,
-        cluster: Arc::clone(&cluster),
-        identity: Arc::clone(&identity),
+        cluster,
+        authorized,
+        _identity: identity,
         session: None,
     };
     let mut request_id_buffer = [0; uuid::fmt::Hyphenated::LENGTH];
     let request_id = &*request_id.hyphenated().encode_lower(&mut request_id_buffer);
     if kantaloupe_tunnel::upgrade::is_upgrade(&user) {
-        return upgrade::forward(app, lease, user, target, |headers| {
-            own_headers(headers, &identity, request_id);
-        })
-        .await;
+        return upgrade::forward(app, lease, user, target, request_id).await;
     }
-    own_headers(user.headers_mut(), &identity, request_id);
+    own_headers(user.headers_mut(), &lease.authorized, request_id);
     let response = send(app, &mut lease, |link| to_agent(user, target, link)).await?;
     Ok(answer(response, lease))
 }
@@ -202,13 +198,12 @@ fn target(path: &str, query: Option<&str>) -> Option<PathAndQuery> {
 }
 
 /// Takes out what a user must not say, and says who the user is.
-fn own_headers(headers: &mut HeaderMap, identity: &Identity, request_id: &str) {
+fn own_headers(headers: &mut HeaderMap, authorized: &Authorized, request_id: &str) {
     headers::strip_untrusted(headers);
     // Answered here already: reading the body sends 100 Continue.
     headers.remove(header::EXPECT);
     headers.remove(header::HOST);
-    headers.insert(headers::USER, identity.user_header.clone());
-    headers.insert(headers::ROLE, identity.role_header.clone());
+    authorized.tell(headers);
     headers.insert(
         headers::REQUEST_ID,
         HeaderValue::from_str(request_id).expect("a UUID is a valid header"),

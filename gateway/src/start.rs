@@ -51,6 +51,11 @@ impl StartError {
         )
     }
 
+    pub(crate) fn no_store(path: &Path) -> Self {
+        let what = format!("The data folder {} cannot be used", path.display());
+        Self::new(Code::SRV_006, what, "it holds no gateway.db", FAILED)
+    }
+
     pub(crate) fn store(path: &Path, error: &StoreError) -> Self {
         let what = format!("The database in {} cannot be used", path.display());
         Self::new(Code::SRV_006, what, error, FAILED)

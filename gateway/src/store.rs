@@ -8,6 +8,7 @@ mod clusters;
 mod enrollment;
 mod error;
 pub(crate) mod inventory;
+pub(crate) mod people;
 mod tokens;
 
 #[cfg(test)]
@@ -26,7 +27,8 @@ pub(crate) use self::{
     clusters::{ClusterRow, Connection, NewCluster},
     enrollment::{EnrollRefusal, Enrolled, Enrollment, NewEnrollmentToken},
     error::StoreError,
-    tokens::{ApiToken, DEFAULT_ORGANIZATION, NewApiToken, Role},
+    people::DEFAULT_ORGANIZATION,
+    tokens::{ApiToken, ApiTokenInfo, ApiTokenKind, NewApiToken},
 };
 
 /// File in the data folder.
@@ -83,6 +85,11 @@ impl Store {
             .connect_with(options.create_if_missing(false).read_only(true))
             .await?;
         Ok(Self { writer, readers })
+    }
+
+    /// Whether a folder holds a database.
+    pub(crate) fn is_in(data_dir: &Path) -> bool {
+        data_dir.join(FILE).is_file()
     }
 
     /// Finishes what is running and closes the file.

@@ -1,14 +1,15 @@
 //! The open streams of one connection, so that a revoked one ends even while its user reads nothing.
 //!
-//! A stream normally ends by itself when its cluster or token is revoked: its body says so when it is next asked for
+//! A stream normally ends by itself when its cluster, token or right is revoked: its body says so when it is next asked for
 //! bytes. Nobody asks while the user's window or socket is full. For these, the connection's task looks here a moment
 //! after any revocation and ends the whole connection if one is left.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
-use crate::{auth::Identity, directory::Cluster};
+use crate::directory::Cluster;
 
 /// The streams of a connection.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ pub(crate) struct Streams(Mutex<Open>);
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    streams: Vec<(u64, Option<Arc<Cluster>>, Arc<Identity>)>,
+    streams: Vec<(u64, Option<Arc<Cluster>>, CancellationToken)>,
 }
 
 /// Where a request came from.
@@ -35,13 +36,12 @@ pub(crate) struct Entry {
 }
 
 impl Streams {
-    /// Adds a stream of this user to this cluster, or to none of them alone.
-    pub(crate) fn add(self: &Arc<Self>, cluster: Option<&Arc<Cluster>>, identity: &Arc<Identity>) -> Entry {
+    /// Adds a stream to this cluster, or to none of them alone, and what says that the right to it is gone.
+    pub(crate) fn add(self: &Arc<Self>, cluster: Option<&Arc<Cluster>>, ended: &CancellationToken) -> Entry {
         let mut open = self.0.lock();
         open.next += 1;
         let number = open.next;
-        open.streams
-            .push((number, cluster.cloned(), Arc::clone(identity)));
+        open.streams.push((number, cluster.cloned(), ended.clone()));
         Entry {
             streams: Arc::clone(self),
             number,
@@ -51,9 +51,9 @@ impl Streams {
     /// Whether a stream is open that should have ended.
     pub(crate) fn any_revoked(&self) -> bool {
         let open = self.0.lock();
-        open.streams.iter().any(|(_, cluster, identity)| {
+        open.streams.iter().any(|(_, cluster, ended)| {
             let cut = cluster.as_ref().is_some_and(|cluster| cluster.cut.is_cancelled());
-            cut || identity.revoked.is_cancelled()
+            cut || ended.is_cancelled()
         })
     }
 }

@@ -36,7 +36,8 @@ pub const IMPERSONATED_ORGANIZATION_PREFIX: &str = "kantaloupe:org:";
 /// Path under which the agent serves its API server on the data session; the API server's own path follows.
 pub const KUBERNETES_PREFIX: &str = "/kubernetes";
 
-const IMPERSONATE: &str = "impersonate-";
+/// What the headers start with by which a caller asks to act as somebody else.
+pub const IMPERSONATE: &str = "impersonate-";
 
 /// Families that say who somebody is, or that only gateway and agent may set.
 const UNTRUSTED_PREFIXES: [&str; 4] = [IMPERSONATE, "x-remote-", "x-forwarded-", "kantaloupe-"];

@@ -124,7 +124,7 @@ async fn admit(app: &App, request: &Request<Incoming>) -> Result<Admitted, ApiEr
     // Asked last, so that no revocation after the store was read is missed.
     let cluster = app
         .directory
-        .find(&key.cluster_id)
+        .find_by_id(&key.cluster_id)
         .filter(|cluster| !cluster.is_cut())
         .ok_or_else(revoked)?;
     Ok(Admitted {

@@ -1,6 +1,6 @@
 //! `/api/v1/clusters`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -13,15 +13,17 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    extract::{Admin, Caller, JsonBody, Named},
+    extract::{Admin, Caller, JsonBody, Managed, Named},
     install::{Install, uninstall_command},
     no_store,
+    visible::Visible,
 };
 use crate::{
     app::App,
     clusters::{self, IssuedToken, Wanted},
     directory::{AgentInfo, Cluster},
     ids,
+    people::{self, Labels},
     problem::ApiError,
     state::State as ClusterState,
     store::StoreError,
@@ -41,6 +43,13 @@ pub(super) struct CreateRequest {
     profile: Option<String>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UpdateRequest {
+    /// Added to those that there are; without a value, taken out.
+    labels: BTreeMap<String, Option<String>>,
+}
+
 /// A cluster as the API shows it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,6 +58,7 @@ struct ClusterJson {
     name: String,
     display_name: String,
     profile: String,
+    labels: Labels,
     state: ClusterState,
     since: String,
     last_seen: Option<String>,
@@ -83,13 +93,14 @@ struct Deleted {
 }
 
 impl ClusterJson {
-    fn of(cluster: &Cluster) -> Self {
+    fn of(app: &App, cluster: &Cluster) -> Self {
         let view = cluster.view(App::now());
         Self {
             id: cluster.id.to_string(),
             name: cluster.name.clone(),
             display_name: cluster.display_name.clone(),
             profile: cluster.profile.clone(),
+            labels: app.people.current().labels(&cluster.id).clone(),
             state: view.state,
             since: App::rfc3339(view.since),
             last_seen: view.last_seen.map(App::rfc3339),
@@ -99,11 +110,11 @@ impl ClusterJson {
 }
 
 pub(super) async fn create(
-    _: Admin,
+    Admin(caller): Admin,
     State(app): State<Arc<App>>,
     JsonBody(request): JsonBody<CreateRequest>,
 ) -> Result<Response, ApiError> {
-    let wanted = check(request)?;
+    let wanted = check(&caller.organization_id, request)?;
     let name = wanted.name.clone();
     let (cluster, token) = clusters::create(&app, wanted)
         .await
@@ -118,7 +129,7 @@ pub(super) async fn create(
     Ok(issued(&app, &cluster, &token))
 }
 
-fn check(request: CreateRequest) -> Result<Wanted, ApiError> {
+fn check(organization_id: &str, request: CreateRequest) -> Result<Wanted, ApiError> {
     let name = request.name;
     if !is_dns_label(&name) {
         let what = format!(
@@ -144,13 +155,14 @@ fn check(request: CreateRequest) -> Result<Wanted, ApiError> {
         )));
     }
     Ok(Wanted {
+        organization_id: organization_id.to_owned(),
         name,
         display_name,
         profile,
     })
 }
 
-fn is_dns_label(name: &str) -> bool {
+pub(super) fn is_dns_label(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
         && name
             .bytes()
@@ -159,24 +171,47 @@ fn is_dns_label(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-pub(super) async fn list(_: Caller, State(app): State<Arc<App>>) -> Response {
-    let items = app
-        .directory
-        .all()
-        .iter()
-        .map(|cluster| ClusterJson::of(cluster))
+pub(super) async fn list(Caller(caller): Caller, State(app): State<Arc<App>>) -> Response {
+    let items = Visible::of(&app, &caller)
+        .clusters()
+        .map(|cluster| ClusterJson::of(&app, cluster))
         .collect();
     Json(List { items }).into_response()
 }
 
-pub(super) async fn get(_: Caller, Named(cluster): Named) -> Response {
-    Json(ClusterJson::of(&cluster)).into_response()
+pub(super) async fn get(State(app): State<Arc<App>>, Named(cluster, _): Named) -> Response {
+    Json(ClusterJson::of(&app, &cluster)).into_response()
+}
+
+pub(super) async fn update(
+    State(app): State<Arc<App>>,
+    Managed(cluster): Managed,
+    JsonBody(request): JsonBody<UpdateRequest>,
+) -> Result<Response, ApiError> {
+    let id = cluster.id.to_string();
+    people::change(&app, move |people, tx| {
+        Box::pin(async move {
+            let mut labels = people.labels(&id).clone();
+            for (key, value) in request.labels {
+                match value {
+                    Some(value) => labels.insert(key, value),
+                    None => labels.remove(&key),
+                };
+            }
+            people::check_labels(&labels)?;
+            let json = serde_json::to_string(&labels).expect("texts always serialize");
+            Ok(tx.label_cluster(&id, &json).await?)
+        })
+    })
+    .await?;
+    tracing::info!(cluster = %cluster.id, name = %cluster.name, "cluster labelled");
+    Ok(Json(ClusterJson::of(&app, &cluster)).into_response())
 }
 
 pub(super) async fn delete(
     _: Admin,
     State(app): State<Arc<App>>,
-    Named(cluster): Named,
+    Named(cluster, _): Named,
 ) -> Result<Response, ApiError> {
     clusters::delete(&app, &cluster).await?;
     tracing::info!(cluster = %cluster.id, name = %cluster.name, "cluster deleted");
@@ -189,19 +224,17 @@ pub(super) async fn delete(
 }
 
 pub(super) async fn revoke(
-    _: Admin,
     State(app): State<Arc<App>>,
-    Named(cluster): Named,
+    Managed(cluster): Managed,
 ) -> Result<Response, ApiError> {
     clusters::revoke(&app, &cluster).await?;
     tracing::info!(cluster = %cluster.id, name = %cluster.name, "cluster revoked");
-    Ok(Json(ClusterJson::of(&cluster)).into_response())
+    Ok(Json(ClusterJson::of(&app, &cluster)).into_response())
 }
 
 pub(super) async fn enrollment_token(
-    _: Admin,
     State(app): State<Arc<App>>,
-    Named(cluster): Named,
+    Managed(cluster): Managed,
 ) -> Result<Response, ApiError> {
     let token = clusters::renew_token(&app, &cluster).await?;
     tracing::info!(cluster = %cluster.id, name = %cluster.name, "new enrolment token");
@@ -224,7 +257,7 @@ fn issued(app: &App, cluster: &Cluster, token: &IssuedToken) -> Response {
         install_command: install.command(),
     };
     let body = Issued {
-        cluster: ClusterJson::of(cluster),
+        cluster: ClusterJson::of(app, cluster),
         enrollment,
     };
     no_store((StatusCode::CREATED, Json(body)).into_response())

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{FromRequest, FromRequestParts, Path},
+    extract::{FromRequest, FromRequestParts, RawPathParams},
 };
 use http::{Request, StatusCode, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
@@ -13,7 +13,14 @@ use kantaloupe_proto::agent_api::MAX_BODY_BYTES;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::{app::App, auth::Identity, directory::Cluster, problem::ApiError, store::Role};
+use crate::{
+    app::App,
+    auth::Identity,
+    authorize::Access,
+    directory::Cluster,
+    people::{Standing, on_organization},
+    problem::ApiError,
+};
 
 /// Largest body of an API request.
 const MAX_BODY: usize = 64 << 10;
@@ -23,11 +30,17 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A caller with a valid token.
 pub(super) struct Caller(pub(super) Arc<Identity>);
 
-/// A caller who may change clusters.
-pub(super) struct Admin;
+/// A caller who may change everything in his organisation.
+pub(super) struct Admin(pub(super) Arc<Identity>);
 
-/// The cluster that the path names, by id or name.
-pub(super) struct Named(pub(super) Arc<Cluster>);
+/// A caller who may read who there is and who may what.
+pub(super) struct Auditor(pub(super) Arc<Identity>);
+
+/// The cluster that the path names, by id or name, and what the caller holds there. One that he cannot see is not there.
+pub(super) struct Named(pub(super) Arc<Cluster>, pub(super) Arc<Access>);
+
+/// The same, for a caller who may manage it.
+pub(super) struct Managed(pub(super) Arc<Cluster>);
 
 /// A JSON body of a user.
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -35,11 +48,24 @@ pub(super) struct JsonBody<T>(pub(super) T);
 /// A JSON body of an agent.
 pub(super) struct AgentBody<T>(pub(super) T);
 
+/// What a caller holds on his organisation.
+pub(super) fn standing(app: &App, caller: &Identity) -> Standing {
+    let people = app.people.current();
+    let user = people.user(&caller.user_id);
+    user.map(|user| on_organization(&people, user, caller.scope.as_ref()))
+        .unwrap_or_default()
+}
+
 impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        Ok(Self(app.auth.authenticate(&parts.headers, App::now()).await?))
+        if let Some(identity) = parts.extensions.get::<Arc<Identity>>() {
+            return Ok(Self(Arc::clone(identity)));
+        }
+        let identity = app.auth.authenticate(&parts.headers, App::now()).await?;
+        parts.extensions.insert(Arc::clone(&identity));
+        Ok(Self(identity))
     }
 }
 
@@ -47,29 +73,78 @@ impl FromRequestParts<Arc<App>> for Admin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let Caller(identity) = Caller::from_request_parts(parts, app).await?;
-        if identity.role < Role::Admin {
-            let what = format!(
-                "The role {} may not do this; it takes the role admin",
-                identity.role
-            );
-            return Err(ApiError::forbidden(what));
+        let Caller(caller) = Caller::from_request_parts(parts, app).await?;
+        let standing = standing(app, &caller);
+        if standing.admin {
+            return Ok(Self(caller));
         }
-        Ok(Self)
+        Err(missing(standing, "admin"))
     }
+}
+
+impl FromRequestParts<Arc<App>> for Auditor {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let Caller(caller) = Caller::from_request_parts(parts, app).await?;
+        let standing = standing(app, &caller);
+        if standing.auditor {
+            return Ok(Self(caller));
+        }
+        Err(missing(standing, "admin or auditor"))
+    }
+}
+
+/// Names the right that is missing.
+fn missing(standing: Standing, needed: &str) -> ApiError {
+    let held = standing.role.map_or_else(
+        || "you have none".to_owned(),
+        |role| format!("yours is {}", role.as_str()),
+    );
+    ApiError::forbidden(format!(
+        "This takes the role {needed} for the whole organisation; {held}"
+    ))
 }
 
 impl FromRequestParts<Arc<App>> for Named {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let path = Path::<String>::from_request_parts(parts, app).await;
-        let Path(name) = path.map_err(|e| ApiError::invalid(format!("The path cannot be read: {e}")))?;
-        let cluster = app.directory.find(&name);
-        cluster
-            .map(Self)
-            .ok_or_else(|| ApiError::not_found(format!("There is no cluster {name:?}")))
+        let Caller(caller) = Caller::from_request_parts(parts, app).await?;
+        let params = RawPathParams::from_request_parts(parts, app).await;
+        let params = params.map_err(|e| ApiError::invalid(format!("The path cannot be read: {e}")))?;
+        let name = params
+            .iter()
+            .find_map(|(param, value)| (param == "cluster").then_some(value))
+            .ok_or_else(|| ApiError::invalid("The path names no cluster"))?;
+        let found = app.directory.find(&caller.organization_id, name);
+        let seen = found.and_then(|cluster| {
+            let access = caller.access(&app.people, None, &cluster)?;
+            Some(Self(cluster, access))
+        });
+        seen.ok_or_else(|| no_cluster(name))
     }
+}
+
+impl FromRequestParts<Arc<App>> for Managed {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let Named(cluster, access) = Named::from_request_parts(parts, app).await?;
+        if access.holding().manages {
+            return Ok(Self(cluster));
+        }
+        let what = format!(
+            "This takes the role admin for all of the cluster {:?}",
+            cluster.name
+        );
+        Err(ApiError::forbidden(what))
+    }
+}
+
+/// The same for a cluster that is not there and for one that may not be seen.
+pub(super) fn no_cluster(name: &str) -> ApiError {
+    ApiError::not_found(format!("There is no cluster {name:?}"))
 }
 
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {

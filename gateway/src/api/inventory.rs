@@ -44,14 +44,14 @@ pub(super) fn router() -> Router<Arc<App>> {
         router = router
             .route(
                 &format!("/api/v1/{path}"),
-                get(async move |caller, state, query, headers| {
-                    list::fleet(kind, caller, state, query, headers).await
+                get(async move |caller, state, origin, query, headers| {
+                    list::fleet(kind, caller, state, origin, query, headers).await
                 }),
             )
             .route(
                 &format!("/api/v1/clusters/{{cluster}}/{path}"),
-                get(async move |caller, state, cluster, query, headers| {
-                    list::of_cluster(kind, caller, state, cluster, query, headers).await
+                get(async move |caller, state, cluster, origin, query, headers| {
+                    list::of_cluster(kind, caller, state, cluster, origin, query, headers).await
                 }),
             );
     }

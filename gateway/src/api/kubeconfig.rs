@@ -71,9 +71,15 @@ struct ContextEntry<'a> {
 pub(super) async fn get(
     Caller(caller): Caller,
     State(app): State<Arc<App>>,
-    Named(cluster): Named,
+    Named(cluster, access): Named,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    if access.holding().grants.is_empty() {
+        return Err(ApiError::forbidden(format!(
+            "This takes the role viewer, operator or admin on the cluster {:?}",
+            cluster.name
+        )));
+    }
     let token =
         auth::bearer_secret(&headers).ok_or_else(|| ApiError::invalid("The request has no bearer token"))?;
     let server = format!("{}/clusters/{}/kubernetes", app.settings.public_url, cluster.id);

@@ -19,6 +19,7 @@ pub(super) const MAX_LISTENERS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) cluster_id: Arc<str>,
+    pub(crate) organization_id: Arc<str>,
     pub(crate) changes: Vec<Change>,
     /// How far or how old the inventory is changed.
     pub(crate) state: bool,
@@ -31,6 +32,8 @@ pub(crate) struct Batch {
 pub(crate) struct Change {
     pub(crate) kind: Kind,
     pub(crate) id: String,
+    /// That it belongs to, if it belongs to one.
+    pub(crate) namespace: Option<String>,
     /// Its JSON, or `None` if it is gone.
     pub(crate) value: Option<Arc<str>>,
 }

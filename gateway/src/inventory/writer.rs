@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kantaloupe_gpu::inventory::Kind;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{self, Instant},
@@ -15,7 +14,7 @@ use crate::{
     directory::Cluster,
     store::{
         StoreError,
-        inventory::{Applied, Update},
+        inventory::{Applied, Gone, Update},
     },
 };
 
@@ -133,9 +132,10 @@ fn committed(app: &App, cluster: &Cluster, update: Update, applied: Applied, arr
         return true;
     }
     let changed: std::collections::HashSet<_> = changed.into_iter().collect();
-    let gone = |(kind, id): (Kind, String)| Change {
-        kind,
-        id,
+    let gone = |gone: Gone| Change {
+        kind: gone.key.0,
+        id: gone.key.1,
+        namespace: gone.namespace,
         value: None,
     };
     let there = update.rows.into_iter().filter_map(|row| {
@@ -143,6 +143,7 @@ fn committed(app: &App, cluster: &Cluster, update: Update, applied: Applied, arr
         changed.contains(&key).then_some(Change {
             kind: key.0,
             id: key.1,
+            namespace: row.facets.namespace,
             value: Some(row.value),
         })
     });
@@ -152,6 +153,7 @@ fn committed(app: &App, cluster: &Cluster, update: Update, applied: Applied, arr
             cluster,
             Batch {
                 cluster_id: update.cluster_id,
+                organization_id: Arc::clone(&cluster.organization_id),
                 changes,
                 state: update.complete,
                 deleted: false,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, Request, Response, StatusCode, header, uri::PathAndQuery};
+use http::{Request, Response, StatusCode, header, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{
     body::Incoming,
@@ -14,7 +14,7 @@ use kantaloupe_tunnel::upgrade;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use super::{Lease, Refused, answer, send};
+use super::{Lease, Refused, answer, own_headers, send};
 use crate::{app::App, body::Body, io::UpgradedIo, metrics::Outcome, status::Refusal};
 
 /// What the API server upgrades to. Anything else, such as h2c, would let later requests pass unseen.
@@ -28,7 +28,7 @@ pub(super) async fn forward(
     mut lease: Lease,
     mut user: Request<Incoming>,
     target: PathAndQuery,
-    own_headers: impl FnOnce(&mut HeaderMap),
+    request_id: &str,
 ) -> Result<Response<Body>, Refused> {
     let bad = |error: upgrade::Error| (Outcome::Refused, Refusal::bad_request(error));
     let protocol = user
@@ -44,7 +44,7 @@ pub(super) async fn forward(
         return Err((Outcome::Refused, Refusal::bad_request(what)));
     }
     let from_user = on(&mut user);
-    own_headers(user.headers_mut());
+    own_headers(user.headers_mut(), &lease.authorized, request_id);
     let headers = std::mem::take(user.headers_mut());
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let request = upgrade::connect_request(user.method(), &protocol, target, headers, body).map_err(bad)?;

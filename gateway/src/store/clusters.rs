@@ -20,6 +20,7 @@ pub(crate) struct NewCluster<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct ClusterRow {
     pub(crate) id: String,
+    pub(crate) organization_id: String,
     pub(crate) name: String,
     pub(crate) display_name: String,
     pub(crate) profile: String,
@@ -46,7 +47,7 @@ impl Store {
     /// All clusters, by name.
     pub(crate) async fn clusters(&self) -> Result<Vec<ClusterRow>, StoreError> {
         let rows = sqlx::query_as(
-            "SELECT id, name, display_name, profile, created_at, revoked_at, connected, last_seen, agent,
+            "SELECT id, organization_id, name, display_name, profile, created_at, revoked_at, connected, last_seen, agent,
                     (SELECT max(k.created_at) FROM agent_keys k
                      WHERE k.cluster_id = clusters.id AND k.revoked_at IS NULL) AS enrolled_at
              FROM clusters ORDER BY name",

@@ -9,7 +9,7 @@ const SQLITE_CANTOPEN: u32 = 14;
 /// A failure of the store.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// Another cluster has this name.
+    /// Another cluster of the organisation has this name.
     #[error("the name is taken")]
     NameTaken,
     /// No space left for the database.

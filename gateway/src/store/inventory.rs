@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError};
 
-pub(crate) use self::read::{Column, Item, Page, Query, Sort, SortBy, Test};
+pub(crate) use self::read::{Column, Item, Narrowed, Page, Query, Sort, SortBy, Test, is_of_namespace};
 pub(super) use self::write::delete_all;
 
 /// All kinds, in the order of [`Kind`].
@@ -96,6 +96,13 @@ pub(crate) struct Row {
 /// The key of a record within its cluster.
 pub(crate) type Key = (Kind, String);
 
+/// A record that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) key: Key,
+    pub(crate) namespace: Option<String>,
+}
+
 /// A part of a change of one cluster's inventory.
 #[derive(Clone, Debug)]
 pub(crate) struct Update {
@@ -120,7 +127,7 @@ pub(crate) enum Applied {
         /// Rows that are new or differ from what was there.
         changed: Vec<Key>,
         /// Records that were there and are gone.
-        removed: Vec<Key>,
+        removed: Vec<Gone>,
     },
     /// There is no such cluster any more; nothing was stored.
     NoCluster,

@@ -1,73 +1,43 @@
-//! Users and their API tokens.
-
-use std::fmt;
+//! API tokens.
 
 use kantaloupe_proto::token::Token;
 
 use super::{BEGIN_WRITE, Store, StoreError};
 
-/// The organisation of installations that have only one.
-pub(crate) const DEFAULT_ORGANIZATION: &str = "o-default";
-
-/// What a user may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    /// Reads.
-    Viewer,
-    /// Changes workloads.
-    Operator,
-    /// Everything, including clusters and tokens.
-    Admin,
-}
-
-impl Role {
-    /// The word in headers, JSON and the database.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl From<String> for Role {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "admin" => Self::Admin,
-            "operator" => Self::Operator,
-            // The table allows three words; should it ever hold another, the least is the safe reading.
-            _ => Self::Viewer,
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+/// What made a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ApiTokenKind {
+    /// A person, for himself.
+    Personal,
+    /// An administrator, for a service account.
+    Service,
+    /// A login.
+    Session,
 }
 
 /// A token to be kept.
 #[derive(Debug)]
 pub(crate) struct NewApiToken<'a> {
     pub(crate) token: &'a Token,
+    pub(crate) kind: ApiTokenKind,
     pub(crate) user_id: &'a str,
     pub(crate) name: &'a str,
+    /// JSON of a [`crate::people::Scope`].
+    pub(crate) scope: Option<&'a str>,
     pub(crate) now: i64,
     pub(crate) expires_at: Option<i64>,
 }
 
-/// A kept token with its user, for authentication.
+/// A kept token, for authentication.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub(crate) struct ApiToken {
     pub(crate) id: String,
     pub(crate) secret_hash: Vec<u8>,
+    #[sqlx(try_from = "String")]
+    pub(crate) kind: ApiTokenKind,
+    pub(crate) scope: Option<String>,
     pub(crate) expires_at: Option<i64>,
     pub(crate) user_id: String,
-    pub(crate) user_name: String,
-    #[sqlx(try_from = "String")]
-    pub(crate) role: Role,
 }
 
 /// A kept token as its owner sees it.
@@ -75,60 +45,37 @@ pub(crate) struct ApiToken {
 pub(crate) struct ApiTokenInfo {
     pub(crate) id: String,
     pub(crate) name: String,
+    #[sqlx(try_from = "String")]
+    pub(crate) kind: ApiTokenKind,
+    pub(crate) scope: Option<String>,
     pub(crate) created_at: i64,
     pub(crate) expires_at: Option<i64>,
+    pub(crate) last_used_at: Option<i64>,
+}
+
+impl ApiTokenKind {
+    /// The word in JSON and the database.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Personal => "personal",
+            Self::Service => "service",
+            Self::Session => "session",
+        }
+    }
+}
+
+impl From<String> for ApiTokenKind {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "service" => Self::Service,
+            "session" => Self::Session,
+            // The table allows three words.
+            _ => Self::Personal,
+        }
+    }
 }
 
 impl Store {
-    /// Whether nobody can log in yet.
-    pub(crate) async fn has_no_user(&self) -> Result<bool, StoreError> {
-        let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
-            .fetch_one(&self.writer)
-            .await?;
-        Ok(users == 0)
-    }
-
-    /// Makes the first administrator with a token. Does nothing if there is a user already.
-    pub(crate) async fn create_first_admin(&self, token: &Token, now: i64) -> Result<(), StoreError> {
-        let mut tx = self.writer.begin_with(BEGIN_WRITE).await?;
-        let users: i64 = sqlx::query_scalar("SELECT count(*) FROM users")
-            .fetch_one(&mut *tx)
-            .await?;
-        if users > 0 {
-            return Ok(());
-        }
-        let user_id = uuid::Uuid::new_v4().to_string();
-        sqlx::query(
-            "INSERT INTO users (id, organization_id, name, kind, display_name, created_at)
-             VALUES (?, ?, 'admin', 'person', 'First administrator', ?)",
-        )
-        .bind(&user_id)
-        .bind(DEFAULT_ORGANIZATION)
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query(
-            "INSERT INTO bindings (id, organization_id, user_id, role, scope_kind, created_at)
-             VALUES (?, ?, ?, 'admin', 'organization', ?)",
-        )
-        .bind(uuid::Uuid::new_v4().to_string())
-        .bind(DEFAULT_ORGANIZATION)
-        .bind(&user_id)
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
-        let first = NewApiToken {
-            token,
-            user_id: &user_id,
-            name: "first-administrator",
-            now,
-            expires_at: None,
-        };
-        insert(&mut tx, &first).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// Keeps a token's hash.
     pub(crate) async fn create_api_token(&self, new: &NewApiToken<'_>) -> Result<(), StoreError> {
         let mut connection = self.writer.acquire().await?;
@@ -138,10 +85,7 @@ impl Store {
     /// A token by its public id.
     pub(crate) async fn api_token(&self, id: &str) -> Result<Option<ApiToken>, StoreError> {
         let row = sqlx::query_as(
-            "SELECT t.id, t.secret_hash, t.expires_at, t.user_id, u.name AS user_name,
-                    coalesce((SELECT b.role FROM bindings b WHERE b.user_id = u.id AND b.scope_kind = 'organization'
-                              ORDER BY b.role LIMIT 1), 'viewer') AS role
-             FROM api_tokens t JOIN users u ON u.id = t.user_id WHERE t.id = ?",
+            "SELECT id, secret_hash, kind, scope, expires_at, user_id FROM api_tokens WHERE id = ?",
         )
         .bind(id)
         .fetch_optional(&self.readers)
@@ -152,12 +96,34 @@ impl Store {
     /// A user's tokens, oldest first.
     pub(crate) async fn api_tokens(&self, user_id: &str) -> Result<Vec<ApiTokenInfo>, StoreError> {
         let rows = sqlx::query_as(
-            "SELECT id, name, created_at, expires_at FROM api_tokens WHERE user_id = ? ORDER BY created_at, id",
+            "SELECT id, name, kind, scope, created_at, expires_at, last_used_at FROM api_tokens
+             WHERE user_id = ? ORDER BY created_at, id",
         )
         .bind(user_id)
         .fetch_all(&self.readers)
         .await?;
         Ok(rows)
+    }
+
+    /// How many tokens a user has that are good at `now`.
+    pub(crate) async fn count_api_tokens(&self, user_id: &str, now: i64) -> Result<i64, StoreError> {
+        let count = sqlx::query_scalar(
+            "SELECT count(*) FROM api_tokens WHERE user_id = ? AND (expires_at IS NULL OR expires_at > ?)",
+        )
+        .bind(user_id)
+        .bind(now)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(count)
+    }
+
+    /// The user of a token.
+    pub(crate) async fn api_token_user(&self, id: &str) -> Result<Option<String>, StoreError> {
+        let user = sqlx::query_scalar("SELECT user_id FROM api_tokens WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(user)
     }
 
     /// Forgets a token of this user; whether there was one.
@@ -169,17 +135,47 @@ impl Store {
             .await?;
         Ok(done.rows_affected() > 0)
     }
+
+    /// Remembers when tokens were last used, all in one transaction.
+    pub(crate) async fn api_tokens_used(&self, used: &[(String, i64)]) -> Result<(), StoreError> {
+        let mut tx = self.writer.begin_with(BEGIN_WRITE).await?;
+        for (id, at) in used {
+            sqlx::query(
+                "UPDATE api_tokens SET last_used_at = max(coalesce(last_used_at, 0), ?) WHERE id = ?",
+            )
+            .bind(at)
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Forgets tokens that expired before `before`.
+    pub(crate) async fn delete_expired_tokens(&self, before: i64) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM api_tokens WHERE expires_at < ?")
+            .bind(before)
+            .execute(&self.writer)
+            .await?;
+        Ok(())
+    }
 }
 
-async fn insert(connection: &mut sqlx::SqliteConnection, new: &NewApiToken<'_>) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    connection: &mut sqlx::SqliteConnection,
+    new: &NewApiToken<'_>,
+) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO api_tokens (id, user_id, kind, name, secret_hash, created_at, expires_at)
-         VALUES (?, ?, 'personal', ?, ?, ?, ?)",
+        "INSERT INTO api_tokens (id, user_id, kind, name, secret_hash, scope, created_at, expires_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&new.token.id)
     .bind(new.user_id)
+    .bind(new.kind.as_str())
     .bind(new.name)
     .bind(new.token.secret_hash().as_slice())
+    .bind(new.scope)
     .bind(new.now)
     .bind(new.expires_at)
     .execute(connection)

@@ -85,6 +85,7 @@ async fn a_request_arrives_with_the_user_and_without_what_the_user_must_not_say(
             names,
             [
                 "accept",
+                "kantaloupe-organization",
                 "kantaloupe-request-id",
                 "kantaloupe-role",
                 "kantaloupe-user"

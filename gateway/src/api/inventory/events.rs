@@ -15,6 +15,7 @@ use futures::stream;
 use http::{HeaderValue, StatusCode, header};
 use kantaloupe_checks::Code;
 use kantaloupe_gpu::inventory::Kind;
+use kantaloupe_policy::Namespaces;
 use serde::Serialize;
 use tokio::{
     sync::{
@@ -24,17 +25,24 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     params::Params,
     render::{ClusterRef, Freshness},
 };
 use crate::{
-    api::extract::{Caller, Named},
+    api::{
+        extract::{Caller, Named},
+        visible::shows,
+    },
     app::App,
     auth::Identity,
+    authorize::Reading,
     directory::Cluster,
     inventory::events::Batch,
     metrics::InFlight,
+    people::on_cluster,
     problem::ApiError,
     store::inventory::KINDS,
     streams::{Entry, Origin},
@@ -53,8 +61,10 @@ fn default_kinds() -> Vec<Kind> {
 struct Listener {
     app: Arc<App>,
     caller: Arc<Identity>,
-    /// The only cluster, if it is one.
-    cluster: Option<Arc<Cluster>>,
+    /// The only cluster, if it is one, and what of it is read.
+    cluster: Option<(Arc<Cluster>, Arc<Reading>)>,
+    /// The right to what is read was taken away, or is another one now.
+    ended: CancellationToken,
     kinds: Vec<Kind>,
     events: broadcast::Receiver<Arc<Batch>>,
     /// When the token's time is over.
@@ -82,7 +92,7 @@ pub(super) async fn fleet(
 pub(super) async fn of_cluster(
     Caller(caller): Caller,
     State(app): State<Arc<App>>,
-    Named(cluster): Named,
+    Named(cluster, access): Named,
     Extension(origin): Extension<Origin>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
@@ -91,7 +101,15 @@ pub(super) async fn of_cluster(
     let events = cluster.inventory.events.subscribe();
     // After subscribing: a change in between comes as an event.
     let first = state(&cluster);
-    let listener = Listener::new(app, caller, Some(cluster), kinds, events, permit, &origin);
+    let listener = Listener::new(
+        app,
+        caller,
+        Some((cluster, Arc::clone(&access.reading))),
+        kinds,
+        events,
+        permit,
+        &origin,
+    );
     Ok(answer(first, listener))
 }
 
@@ -145,7 +163,7 @@ impl Listener {
     fn new(
         app: Arc<App>,
         caller: Arc<Identity>,
-        cluster: Option<Arc<Cluster>>,
+        cluster: Option<(Arc<Cluster>, Arc<Reading>)>,
         kinds: Vec<Kind>,
         events: broadcast::Receiver<Arc<Batch>>,
         permit: OwnedSemaphorePermit,
@@ -155,8 +173,14 @@ impl Listener {
         let expires = left.and_then(|seconds| {
             Instant::now().checked_add(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
         });
+        let ended = cluster
+            .as_ref()
+            .map_or_else(|| caller.changed(), |(_, reading)| reading.ended.clone());
         Self {
-            _entry: origin.streams.add(cluster.as_ref(), &caller),
+            _entry: origin
+                .streams
+                .add(cluster.as_ref().map(|(cluster, _)| cluster), &ended),
+            ended,
             _counted: InFlight::new(&app.inventory.metrics.listeners),
             app,
             caller,
@@ -170,11 +194,11 @@ impl Listener {
 
     /// The next text to send; `None` at the end.
     async fn next(&mut self) -> Option<String> {
-        let cut = self.cluster.as_ref().map(|cluster| cluster.cut.clone());
+        let cut = self.cluster.as_ref().map(|(cluster, _)| cluster.cut.clone());
         loop {
             let batch = tokio::select! {
                 biased;
-                () = self.caller.revoked.cancelled() => return None,
+                () = self.ended.cancelled() => return None,
                 () = cancelled(cut.as_ref()) => return None,
                 () = self.app.stop.drain.cancelled() => return None,
                 () = sleep_until(self.expires.unwrap_or_else(Instant::now)), if self.expires.is_some() => return None,
@@ -197,26 +221,38 @@ impl Listener {
         }
     }
 
+    /// What the caller reads of the cluster of a batch; `None` if nothing.
+    fn reads(&self, batch: &Batch) -> Option<Namespaces> {
+        if *batch.organization_id != *self.caller.organization_id {
+            return None;
+        }
+        let people = self.app.people.current();
+        let user = people.user(&self.caller.user_id)?;
+        let holding = on_cluster(&people, user, self.caller.scope.as_ref(), &batch.cluster_id)?;
+        Some(holding.reads)
+    }
+
     fn render(&self, batch: &Batch) -> String {
         let mut text = String::new();
-        let found;
-        let cluster = match &self.cluster {
-            Some(cluster) => cluster,
-            None if batch.deleted => {
+        let (cluster, reads) = if let Some((cluster, reading)) = &self.cluster {
+            (Arc::clone(cluster), reading.namespaces.clone())
+        } else {
+            let Some(reads) = self.reads(batch) else {
+                return text;
+            };
+            if batch.deleted {
                 let data = format!("{{\"cluster\":{{\"id\":\"{}\"}}}}", batch.cluster_id);
                 return event("deleted", &data);
             }
-            None => match self.app.directory.find(&batch.cluster_id) {
-                Some(cluster) => {
-                    found = cluster;
-                    &found
-                }
-                None => return text,
-            },
+            let Some(cluster) = self.app.directory.find_by_id(&batch.cluster_id) else {
+                return text;
+            };
+            (cluster, reads)
         };
-        let name = serde_json::to_string(&ClusterRef::of(cluster)).expect("texts always serialize");
+        let name = serde_json::to_string(&ClusterRef::of(&cluster)).expect("texts always serialize");
         for change in &batch.changes {
-            if !self.kinds.contains(&change.kind) {
+            if !self.kinds.contains(&change.kind) || !shows(&reads, change.kind, change.namespace.as_deref())
+            {
                 continue;
             }
             let (kind, id) = (change.kind, serde_json::Value::from(change.id.as_str()));
@@ -234,13 +270,13 @@ impl Listener {
             }
         }
         if batch.state {
-            text.push_str(&state(cluster));
+            text.push_str(&state(&cluster));
         }
         text
     }
 }
 
-async fn cancelled(cut: Option<&tokio_util::sync::CancellationToken>) {
+async fn cancelled(cut: Option<&CancellationToken>) {
     match cut {
         Some(cut) => cut.cancelled().await,
         None => std::future::pending().await,

@@ -17,7 +17,7 @@ use super::{
     render::{self, ClusterRef, Freshness},
 };
 use crate::{
-    api::extract::Caller,
+    api::{extract::Caller, visible::Visible},
     app::App,
     directory::Cluster,
     problem::ApiError,
@@ -78,12 +78,12 @@ struct Candidate {
 }
 
 pub(super) async fn fit(
-    _: Caller,
+    Caller(caller): Caller,
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut params = Params::read(query.as_deref())?;
-    let only = params.take_clusters(&app.directory)?;
+    let visible = params.take_clusters(Visible::of(&app, &caller))?;
     let limit = params.take_number("limit")?.unwrap_or(params::LIMIT);
     if !(1..=params::MAX_LIMIT).contains(&limit) {
         let what = format!("limit is not between 1 and {}", params::MAX_LIMIT);
@@ -94,14 +94,8 @@ pub(super) async fn fit(
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut best = Vec::new();
     let mut totals = Totals::default();
-    for cluster in app.directory.all() {
-        if only
-            .as_ref()
-            .is_some_and(|ids| ids.iter().all(|id| **id != *cluster.id))
-        {
-            continue;
-        }
-        of_cluster(&app, &cluster, &request, &mut totals, &mut best).await?;
+    for cluster in visible.clusters() {
+        of_cluster(&app, cluster, &request, &mut totals, &mut best).await?;
         // Only the best are shown: a large fleet does not have to be in memory at once.
         best.sort_by_key(|candidate: &Candidate| {
             (candidate.fit.verdict, std::cmp::Reverse(candidate.fit.fitting))
@@ -112,7 +106,7 @@ pub(super) async fn fit(
     let items: Vec<_> = best.into_iter().map(|candidate| shown(candidate, now)).collect();
     let json = serde_json::to_string(&items).expect("texts and numbers always serialize");
     let totals = serde_json::to_string(&totals).expect("numbers always serialize");
-    let not_live = render::not_live(&app, only.as_deref());
+    let not_live = render::not_live(&visible);
     Ok(render::json(format!(
         "{{\"items\":{json},\"totals\":{totals},{not_live}}}"
     )))
@@ -129,6 +123,7 @@ async fn of_cluster(
     let mut query = Query {
         kind: Kind::Gpu,
         clusters: Some(vec![cluster.id.to_string()]),
+        narrowed: vec![],
         tests: tests(request),
         // By node, because that is how ids begin.
         sort: Sort::KEY,

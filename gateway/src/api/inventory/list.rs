@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     body::Body,
     extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
@@ -10,6 +11,7 @@ use axum::{
 use futures::stream;
 use http::{HeaderMap, HeaderValue, header};
 use kantaloupe_gpu::inventory::Kind;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     csv, fields,
@@ -17,11 +19,16 @@ use super::{
     render::{self, Renderer},
 };
 use crate::{
-    api::extract::{Caller, Named},
+    api::{
+        extract::{Caller, Named},
+        visible::Visible,
+    },
     app::App,
     auth::Identity,
+    directory::Cluster,
     problem::ApiError,
     store::inventory::{Page, Query},
+    streams::{Entry, Origin},
 };
 
 /// A list's `total` is given up to this number: counting further costs more than a page does.
@@ -36,12 +43,21 @@ pub(super) async fn fleet(
     kind: Kind,
     Caller(caller): Caller,
     State(app): State<Arc<App>>,
+    Extension(origin): Extension<Origin>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let mut params = Params::read(query.as_deref())?;
-    let clusters = params.take_clusters(&app.directory)?;
-    answer(app, caller, params.wanted(kind, clusters)?, &headers).await
+    // Asked before what can be seen, so that no change is missed.
+    let ended = caller.changed();
+    let visible = params.take_clusters(Visible::of(&app, &caller))?;
+    let reader = Reader {
+        ended,
+        origin,
+        caller,
+        cluster: None,
+    };
+    answer(app, reader, kind, params, visible, &headers).await
 }
 
 /// Of one cluster.
@@ -49,21 +65,47 @@ pub(super) async fn of_cluster(
     kind: Kind,
     Caller(caller): Caller,
     State(app): State<Arc<App>>,
-    Named(cluster): Named,
+    Named(cluster, access): Named,
+    Extension(origin): Extension<Origin>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let params = Params::read(query.as_deref())?;
-    let clusters = Some(vec![cluster.id.to_string()]);
-    answer(app, caller, params.wanted(kind, clusters)?, &headers).await
+    let reader = Reader {
+        ended: access.reading.ended.clone(),
+        origin,
+        caller,
+        cluster: Some(Arc::clone(&cluster)),
+    };
+    answer(
+        app,
+        reader,
+        kind,
+        params,
+        Visible::one(cluster, &access),
+        &headers,
+    )
+    .await
+}
+
+/// Who reads, and until when he may.
+struct Reader {
+    ended: CancellationToken,
+    origin: Origin,
+    caller: Arc<Identity>,
+    /// The only one, if it is one.
+    cluster: Option<Arc<Cluster>>,
 }
 
 async fn answer(
     app: Arc<App>,
-    caller: Arc<Identity>,
-    wanted: Wanted,
+    reader: Reader,
+    kind: Kind,
+    params: Params,
+    visible: Visible,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
+    let wanted = params.wanted(kind, &visible)?;
     let as_csv = match wanted.format.as_deref() {
         None => accepts_csv(headers),
         Some("json") => false,
@@ -75,7 +117,7 @@ async fn answer(
         }
     };
     if as_csv {
-        return download(app, caller, wanted).await;
+        return download(app, reader, wanted).await;
     }
     let query = wanted.query;
     let page = app.store.inventory_page(&query).await?;
@@ -83,10 +125,10 @@ async fn answer(
         None => app.store.inventory_total(&query, MOST_COUNTED).await?,
         Some(_) => None,
     };
-    Ok(render::json(page_json(&app, &query, &page, total)))
+    Ok(render::json(page_json(&app, &query, &visible, &page, total)))
 }
 
-fn page_json(app: &App, query: &Query, page: &Page, total: Option<i64>) -> String {
+fn page_json(app: &App, query: &Query, visible: &Visible, page: &Page, total: Option<i64>) -> String {
     let mut renderer = Renderer::new(app);
     let mut json = String::from("{\"items\":[");
     let mut first = true;
@@ -104,7 +146,7 @@ fn page_json(app: &App, query: &Query, page: &Page, total: Option<i64>) -> Strin
         || "null".to_owned(),
         |next| format!("\"{}\"", params::cursor(next)),
     );
-    let not_live = render::not_live(app, query.clusters.as_deref());
+    let not_live = render::not_live(visible);
     json + &format!("],\"nextCursor\":{next},\"total\":{total},{not_live}}}")
 }
 
@@ -129,20 +171,25 @@ fn accepts_csv(headers: &HeaderMap) -> bool {
 /// How far a download is.
 struct Download {
     app: Arc<App>,
-    caller: Arc<Identity>,
     query: Query,
+    ended: CancellationToken,
+    /// Keeps the token in memory, so that deleting it finds this download.
+    _caller: Arc<Identity>,
+    _entry: Entry,
     /// Records still wanted; all if it is not said.
     left: Option<u32>,
     done: bool,
 }
 
 /// All pages as one CSV file, each read when its reader has taken the one before.
-async fn download(app: Arc<App>, caller: Arc<Identity>, wanted: Wanted) -> Result<Response, ApiError> {
+async fn download(app: Arc<App>, reader: Reader, wanted: Wanted) -> Result<Response, ApiError> {
     let columns = fields::csv(wanted.query.kind);
     let file = format!("attachment; filename=\"{}s.csv\"", wanted.query.kind);
     let mut download = Download {
         app,
-        caller,
+        _entry: reader.origin.streams.add(reader.cluster.as_ref(), &reader.ended),
+        ended: reader.ended,
+        _caller: reader.caller,
         left: wanted.limited.then_some(wanted.query.limit),
         query: wanted.query,
         done: false,
@@ -167,8 +214,10 @@ async fn download(app: Arc<App>, caller: Arc<Identity>, wanted: Wanted) -> Resul
 
 impl Download {
     async fn chunk(&mut self) -> Result<String, ApiError> {
-        if self.caller.revoked.is_cancelled() {
-            return Err(ApiError::forbidden("The token was deleted meanwhile"));
+        if self.ended.is_cancelled() {
+            return Err(ApiError::forbidden(
+                "The right to read this was taken away meanwhile",
+            ));
         }
         self.query.limit = self.left.map_or(CSV_CHUNK, |left| left.min(CSV_CHUNK));
         let page = self.app.store.inventory_page(&self.query).await?;

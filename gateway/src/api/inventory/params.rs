@@ -6,7 +6,7 @@ use kantaloupe_gpu::inventory::Kind;
 
 use super::fields::{self, How};
 use crate::{
-    directory::Directory,
+    api::visible::Visible,
     problem::ApiError,
     store::inventory::{Column, Position, Query, Sort, Test},
 };
@@ -107,17 +107,9 @@ impl Params {
             .map_err(|_| ApiError::invalid(format!("{name:?} is {text:?} and not a number")))
     }
 
-    /// Takes the ids of the clusters out that `cluster` names by id or name.
-    pub(super) fn take_clusters(&mut self, directory: &Directory) -> Result<Option<Vec<String>>, ApiError> {
-        let names = self.take_list("cluster")?;
-        let ids = names.iter().map(|name| {
-            let cluster = directory
-                .find(name)
-                .ok_or_else(|| ApiError::not_found(format!("There is no cluster {name:?}")))?;
-            Ok(cluster.id.to_string())
-        });
-        let ids: Vec<_> = ids.collect::<Result<_, ApiError>>()?;
-        Ok((!ids.is_empty()).then_some(ids))
+    /// Takes the clusters out that `cluster` names by id or name, of those that the caller can see; all of these if it names none.
+    pub(super) fn take_clusters(&mut self, visible: Visible) -> Result<Visible, ApiError> {
+        visible.only(&self.take_list("cluster")?)
     }
 
     /// Everything has been taken out.
@@ -131,7 +123,7 @@ impl Params {
     }
 
     /// What a list of this kind is asked for. The clusters have been taken out.
-    pub(super) fn wanted(mut self, kind: Kind, clusters: Option<Vec<String>>) -> Result<Wanted, ApiError> {
+    pub(super) fn wanted(mut self, kind: Kind, visible: &Visible) -> Result<Wanted, ApiError> {
         let mut tests = Vec::new();
         for (name, column, how) in fields::filters(kind) {
             tests.extend(self.test(name, *how)?.map(|test| (*column, test)));
@@ -155,7 +147,8 @@ impl Params {
         Ok(Wanted {
             query: Query {
                 kind,
-                clusters,
+                clusters: visible.ids(),
+                narrowed: visible.narrowed(),
                 tests,
                 sort,
                 after,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
+    api::visible::Visible,
     app::App,
     directory::{Cluster, Directory},
     inventory::{Status, View},
@@ -103,7 +104,7 @@ impl<'a> Renderer<'a> {
 
     fn head(&mut self, cluster_id: &str) -> Option<&str> {
         if !self.heads.contains_key(cluster_id) {
-            let cluster = self.directory.find(cluster_id);
+            let cluster = self.directory.find_by_id(cluster_id);
             let head = cluster.map(|cluster| head(&cluster, self.now));
             self.heads.insert(cluster_id.to_owned(), head);
         }
@@ -151,13 +152,11 @@ pub(super) fn json(text: String) -> Response {
 
 /// The clusters of an answer that are not up to date, as the last fields of a list: a list that is short because a cluster is
 /// missing says so.
-pub(super) fn not_live(app: &App, only: Option<&[String]>) -> String {
+pub(super) fn not_live(visible: &Visible) -> String {
     let now = App::now();
-    let clusters = app.directory.all();
-    let wanted = |cluster: &Cluster| only.is_none_or(|ids| ids.iter().any(|id| **id == *cluster.id));
     let mut named = Vec::new();
     let mut count = 0;
-    for cluster in clusters.iter().filter(|cluster| wanted(cluster)) {
+    for cluster in visible.clusters() {
         let view = cluster.inventory.view(now);
         if view.status == Status::Live {
             continue;

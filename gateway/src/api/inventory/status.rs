@@ -8,15 +8,11 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use kantaloupe_gpu::inventory::{self, Counts, Kind, Source};
+use kantaloupe_policy::Namespaces;
 use serde::Serialize;
 
 use super::render::{ClusterRef, Freshness};
-use crate::{
-    api::extract::{Caller, Named},
-    app::App,
-    directory::Cluster,
-    problem::ApiError,
-};
+use crate::{api::extract::Named, app::App, directory::Cluster, problem::ApiError};
 
 /// The record of the cluster itself.
 const CLUSTER_ID: &str = "cluster";
@@ -59,9 +55,8 @@ struct About<'a> {
 }
 
 pub(super) async fn inventory(
-    _: Caller,
     State(app): State<Arc<App>>,
-    Named(cluster): Named,
+    Named(cluster, access): Named,
 ) -> Result<Response, ApiError> {
     let record = record(&app, &cluster).await?;
     let counts = app.store.inventory_counts(&cluster.id).await?;
@@ -82,7 +77,10 @@ pub(super) async fn inventory(
         bytes: counts.iter().map(|count| count.bytes).sum(),
         rejected: Rejected {
             records: view.rejected,
-            example: view.rejected_example,
+            // It may be of any namespace.
+            example: view
+                .rejected_example
+                .filter(|_| access.reading.namespaces == Namespaces::All),
         },
         sources,
         counts: totals,
@@ -91,9 +89,8 @@ pub(super) async fn inventory(
 }
 
 pub(super) async fn summary(
-    _: Caller,
     State(app): State<Arc<App>>,
-    Named(cluster): Named,
+    Named(cluster, _): Named,
 ) -> Result<Response, ApiError> {
     let record = record(&app, &cluster).await?;
     let now = App::now();

@@ -1,6 +1,6 @@
 //! Pages of a large fleet. What does not need one is tested over TLS in `tests/it`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use http::Request;
@@ -14,6 +14,7 @@ use crate::{
     app::Gateway,
     config::Config,
     store::inventory::{Facets, Row, Update},
+    streams::Origin,
 };
 
 const NODES: usize = 5000;
@@ -24,6 +25,10 @@ const SLOW: Duration = Duration::from_millis(500);
 async fn page(router: &Router, token: &str, path: &str) -> Value {
     let request = Request::get(path)
         .header("authorization", format!("Bearer {token}"))
+        .extension(Origin {
+            peer: ([127, 0, 0, 1], 1).into(),
+            streams: Arc::default(),
+        })
         .body(Body::empty())
         .unwrap();
     let response = router.clone().oneshot(request).await.unwrap();
@@ -76,6 +81,7 @@ async fn pages_of_forty_thousand_devices_read_little() {
     let token = std::fs::read_to_string(dir.path().join("admin-token")).unwrap();
     let app = gateway.app();
     let wanted = crate::clusters::Wanted {
+        organization_id: crate::store::DEFAULT_ORGANIZATION.to_owned(),
         name: "prod".to_owned(),
         display_name: String::new(),
         profile: "observe".to_owned(),

@@ -100,10 +100,27 @@ pub(crate) struct Query {
     pub(crate) kind: Kind,
     /// Ids; all clusters if not given.
     pub(crate) clusters: Option<Vec<String>>,
+    /// Clusters of which not everything is shown.
+    pub(crate) narrowed: Vec<Narrowed>,
     pub(crate) tests: Vec<(Column, Test)>,
     pub(crate) sort: Sort,
     pub(crate) after: Option<Position>,
     pub(crate) limit: u32,
+}
+
+/// A cluster of which the records of some namespaces are shown, and of those that belong to none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Narrowed {
+    pub(crate) cluster_id: String,
+    pub(crate) namespaces: Vec<String>,
+}
+
+/// Whether records of a kind belong to namespaces. Findings do: those without one may name what is in any.
+pub(crate) const fn is_of_namespace(kind: Kind) -> bool {
+    match kind {
+        Kind::Allocation | Kind::Workload | Kind::Finding | Kind::ContainerUsage => true,
+        Kind::Cluster | Kind::Node | Kind::Gpu | Kind::GpuUsage | Kind::Check => false,
+    }
 }
 
 /// A record as kept.
@@ -195,6 +212,9 @@ impl Query {
         if let Some(clusters) = &self.clusters {
             push_in(sql, "r.cluster_id", clusters);
         }
+        if is_of_namespace(self.kind) && !self.narrowed.is_empty() {
+            self.push_narrowed(sql);
+        }
         for (column, test) in &self.tests {
             match test {
                 Test::In(values) => push_in(sql, column.name(), values),
@@ -232,6 +252,21 @@ impl Query {
                 }
             }
         }
+    }
+
+    fn push_narrowed(&self, sql: &mut QueryBuilder<Sqlite>) {
+        sql.push(" AND (r.cluster_id NOT IN (");
+        let mut list = sql.separated(", ");
+        for narrowed in &self.narrowed {
+            list.push_bind(&narrowed.cluster_id);
+        }
+        sql.push(")");
+        for narrowed in &self.narrowed {
+            sql.push(" OR (r.cluster_id = ").push_bind(&narrowed.cluster_id);
+            push_in(sql, "r.namespace", &narrowed.namespaces);
+            sql.push(")");
+        }
+        sql.push(")");
     }
 
     fn push_after(&self, sql: &mut QueryBuilder<Sqlite>, after: &Position) {

@@ -3,7 +3,7 @@
 use kantaloupe_gpu::inventory::Kind;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
-use super::{Applied, KINDS, Key, Row, Update, kind, number};
+use super::{Applied, Gone, KINDS, Key, Row, Update, kind, number};
 use crate::store::{BEGIN_WRITE, Store, StoreError};
 
 /// Rows of one statement. A few fixed numbers, so that prepared statements are found again; the largest stays far
@@ -229,12 +229,12 @@ fn bind(
         .push_bind(&f.search);
 }
 
-/// Deletes records by key; the keys of those that were there.
+/// Deletes records by key; those that were there.
 async fn remove(
     connection: &mut SqliteConnection,
     cluster_id: &str,
     removals: &[Key],
-) -> Result<Vec<Key>, StoreError> {
+) -> Result<Vec<Gone>, StoreError> {
     let mut removed = Vec::new();
     for kind in KINDS {
         let ids: Vec<&str> = removals
@@ -245,7 +245,7 @@ async fn remove(
         for ids in chunks(&ids) {
             for (table, returning) in [
                 ("inventory_values", ""),
-                ("inventory_records", " RETURNING kind, id"),
+                ("inventory_records", " RETURNING kind, id, namespace"),
             ] {
                 let mut sql = QueryBuilder::<Sqlite>::new("DELETE FROM ");
                 sql.push(table).push(" WHERE kind = ").push_bind(number(kind));
@@ -256,7 +256,7 @@ async fn remove(
                     list.push_bind(*id);
                 }
                 sql.push(")").push(returning);
-                removed.extend(keys(&sql.build().fetch_all(&mut *connection).await?));
+                removed.extend(gone(&sql.build().fetch_all(&mut *connection).await?));
             }
         }
     }
@@ -268,7 +268,7 @@ async fn sweep(
     connection: &mut SqliteConnection,
     cluster_id: &str,
     generation: i64,
-) -> Result<Vec<Key>, StoreError> {
+) -> Result<Vec<Gone>, StoreError> {
     let mut removed = Vec::new();
     for kind in KINDS {
         sqlx::query(
@@ -283,14 +283,15 @@ async fn sweep(
         .execute(&mut *connection)
         .await?;
         let rows = sqlx::query(
-            "DELETE FROM inventory_records WHERE kind = ? AND cluster_id = ? AND generation <> ? RETURNING kind, id",
+            "DELETE FROM inventory_records WHERE kind = ? AND cluster_id = ? AND generation <> ?
+             RETURNING kind, id, namespace",
         )
         .bind(number(kind))
         .bind(cluster_id)
         .bind(generation)
         .fetch_all(&mut *connection)
         .await?;
-        removed.extend(keys(&rows));
+        removed.extend(gone(&rows));
     }
     Ok(removed)
 }
@@ -301,6 +302,18 @@ fn keys(rows: &[sqlx::sqlite::SqliteRow]) -> Vec<Key> {
         .filter_map(|row| {
             let kind: Kind = kind(row.get(0))?;
             Some((kind, row.get(1)))
+        })
+        .collect()
+}
+
+/// The records of rows of `RETURNING kind, id, namespace`.
+fn gone(rows: &[sqlx::sqlite::SqliteRow]) -> Vec<Gone> {
+    rows.iter()
+        .filter_map(|row| {
+            Some(Gone {
+                key: (kind(row.get(0))?, row.get(1)),
+                namespace: row.get(2),
+            })
         })
         .collect()
 }
