@@ -375,7 +375,7 @@ async fn api_server(request: Request<Incoming>) -> Result<Response<Body>, Infall
     let query = request.uri().query().unwrap_or_default().to_owned();
     Ok(match (&request.method().clone(), path.as_str()) {
         // Shows what arrived.
-        (_, "/version") => {
+        (_, path) if path == "/version" || path.ends_with("/pods/shown") => {
             let shown = json!({ "method": request.method().as_str(), "query": query, "headers": shown(request.headers()) });
             let mut response = Response::new(text(&shown.to_string()));
             response
@@ -384,7 +384,7 @@ async fn api_server(request: Request<Incoming>) -> Result<Response<Body>, Infall
             response
         }
         // A watch: one event, and then silence.
-        (&Method::GET, "/api/v1/pods") => {
+        (&Method::GET, path) if path.ends_with("/pods") => {
             let first = futures::stream::once(async { Ok(Frame::data(Bytes::from_static(b"event\n"))) });
             Response::new(stream(futures::StreamExt::chain(
                 first,

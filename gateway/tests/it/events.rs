@@ -17,14 +17,14 @@ use super::{
 };
 
 /// An event stream and its connection.
-struct Events {
+pub(crate) struct Events {
     body: Incoming,
     text: String,
     _connection: hyper::client::conn::http1::SendRequest<super::client::Body>,
 }
 
 impl Events {
-    async fn open(client: &Client, path: &str) -> Self {
+    pub(crate) async fn open(client: &Client, path: &str) -> Self {
         let mut connection = client.http1().await;
         let request = client.request(Method::GET, &format!("/api/v1{path}"), empty());
         let response = connection.send_request(request).await.unwrap();
@@ -38,7 +38,7 @@ impl Events {
     }
 
     /// The next event; `None` at the end of the stream, however it came.
-    async fn next(&mut self) -> Option<(String, Value)> {
+    pub(crate) async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let lines = event
@@ -69,8 +69,13 @@ impl Events {
         }
     }
 
+    /// What has come and was not looked at.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The next event of this name.
-    async fn named(&mut self, wanted: &str) -> Value {
+    pub(crate) async fn named(&mut self, wanted: &str) -> Value {
         loop {
             let (name, data) = self.next().await.expect("the stream goes on");
             if name == wanted {

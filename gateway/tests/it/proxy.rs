@@ -22,11 +22,11 @@ use super::{
 };
 
 /// How long a revoked stream may go on.
-const REVOKED_WITHIN: Duration = Duration::from_secs(2);
-const WATCH: &str = "/clusters/prod/kubernetes/api/v1/pods?watch=1";
-const EXEC: &str = "/clusters/prod/kubernetes/api/v1/namespaces/default/pods/p/exec?command=sh";
+pub(crate) const REVOKED_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const WATCH: &str = "/clusters/prod/kubernetes/api/v1/pods?watch=1";
+pub(crate) const EXEC: &str = "/clusters/prod/kubernetes/api/v1/namespaces/default/pods/p/exec?command=sh";
 
-fn upgrade_request(client: &Client, path: &str) -> Request<Body> {
+pub(crate) fn upgrade_request(client: &Client, path: &str) -> Request<Body> {
     let mut request = client.request(Method::POST, path, empty());
     request
         .headers_mut()
@@ -38,7 +38,7 @@ fn upgrade_request(client: &Client, path: &str) -> Request<Body> {
 }
 
 /// Reads the first frame of a watch, so that it is known to be open.
-async fn opened(response: Response<Incoming>) -> Incoming {
+pub(crate) async fn opened(response: Response<Incoming>) -> Incoming {
     assert_eq!(response.status(), 200);
     let mut body = response.into_body();
     let frame = timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap();
@@ -506,7 +506,7 @@ async fn revoking_ends_streams_also_of_users_who_do_not_read() {
 }
 
 /// What the gateway's metrics say.
-async fn open_streams(testbed: &Testbed) -> u64 {
+pub(crate) async fn open_streams(testbed: &Testbed) -> u64 {
     let metrics = testbed.admin("/metrics").await;
     let line = metrics
         .lines()
