@@ -156,13 +156,14 @@ impl Proxy {
 
     /// Answers one request of the gateway.
     pub(crate) async fn handle(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let method = request.method().clone();
         let answer = if upgrade::is_connect(&request) {
             let tunnel = hyper::upgrade::on(&mut request);
             self.handle_upgrade(request, tunnel).await
         } else {
             self.handle_plain(request).await
         };
-        answer.unwrap_or_else(|refusal| refusal.response())
+        answer.unwrap_or_else(|refusal| refusal.response(&method))
     }
 
     async fn handle_plain(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {

@@ -15,6 +15,7 @@ pub mod client;
 pub mod cluster;
 pub mod e2e;
 pub mod fixtures;
+pub mod hostile_gateway;
 pub mod kubeconfig;
 pub mod kubectl;
 pub mod kubelet;

@@ -89,9 +89,11 @@ pub fn is_connect<B>(request: &Request<B>) -> bool {
 pub fn upstream_request<B>(request: &mut Request<B>) -> Result<(Method, HeaderMap), Error> {
     let protocol = request.extensions().get::<Protocol>().ok_or(Error::Tunnel)?;
     let protocol = HeaderValue::from_str(protocol.as_str()).map_err(|_| Error::Tunnel)?;
-    let mut headers = std::mem::take(request.headers_mut());
-    let method = headers.remove(METHOD).ok_or(Error::Tunnel)?;
+    let method = request.headers().get(METHOD).ok_or(Error::Tunnel)?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Error::Tunnel)?;
+    // Not before it is sure that they are wanted: who refuses the request reads them.
+    let mut headers = std::mem::take(request.headers_mut());
+    headers.remove(METHOD);
     remove_hop_by_hop(&mut headers);
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, protocol);

@@ -17,6 +17,9 @@ use kantaloupe_proto::{
 use super::status::Refusal;
 use crate::audit::Asked;
 
+/// The host of requests in the tunnel, see [`kantaloupe_tunnel::session::ORIGIN`].
+const AGENT: &str = "agent";
+
 /// What the cluster's owner set, by which every request is measured.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
@@ -87,6 +90,11 @@ struct Allowed {
 fn examine(parts: &Parts, rules: &Rules, asked: &mut Asked) -> Result<Allowed, Wrong> {
     // Read before anything is refused: the log shall name who tried.
     let caller = Caller::read(&parts.headers, asked);
+    // There is one API server to ask, whatever host a request is for.
+    if parts.uri.host().is_some_and(|host| host != AGENT) {
+        let problem = "the agent serves no other host";
+        return Err(("authority", Refusal::not_found(problem)));
+    }
     let path = parts.uri.path();
     let api_path = path
         .strip_prefix(KUBERNETES_PREFIX)

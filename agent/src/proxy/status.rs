@@ -1,7 +1,7 @@
 //! Errors of our own on the way to the API server, in the form that its clients understand: `Status` objects.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use kantaloupe_checks::Code;
 use kantaloupe_policy::Denied;
@@ -69,7 +69,8 @@ impl Refusal {
         }
     }
 
-    pub(crate) fn response(&self) -> Response<Body> {
+    /// The answer to a request with this method: HEAD gets no body.
+    pub(crate) fn response(&self, method: &Method) -> Response<Body> {
         let status = json!({
             "kind": "Status",
             "apiVersion": "v1",
@@ -79,7 +80,12 @@ impl Refusal {
             "reason": self.reason,
             "code": self.status.as_u16(),
         });
-        let body = Full::new(Bytes::from(status.to_string()))
+        let text = if method == Method::HEAD {
+            String::new()
+        } else {
+            status.to_string()
+        };
+        let body = Full::new(Bytes::from(text))
             .map_err(|never| match never {})
             .boxed_unsync();
         let mut response = Response::new(body);

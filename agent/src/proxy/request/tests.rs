@@ -120,6 +120,13 @@ fn what_is_not_understood_is_refused() {
             "{path}"
         );
     }
+    for uri in [
+        "http://169.254.169.254/kubernetes/api",
+        "https://kubernetes.default.svc/kubernetes/api",
+    ] {
+        assert_eq!(refused(Method::GET, uri, &CALLER), StatusCode::NOT_FOUND, "{uri}");
+    }
+    assert!(kantaloupe_tunnel::session::ORIGIN.ends_with(&format!("//{AGENT}")));
     assert_eq!(
         refused(Method::TRACE, "/kubernetes/api", &CALLER),
         StatusCode::BAD_REQUEST

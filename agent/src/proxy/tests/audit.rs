@@ -120,3 +120,17 @@ async fn what_the_owner_forbids_reaches_nobody_and_is_written_down() {
     };
     assert_eq!((count("local_exec"), count("local_logs")), (2, 1));
 }
+
+#[tokio::test]
+async fn a_refusal_has_a_body_but_for_head() {
+    let kubernetes = api(handler(|_| async { Response::new(full("")) })).await;
+    let mut policy = LocalPolicy::new(Profile::Admin);
+    policy.logs = false;
+    let bench = Bench::with(&kubernetes.config(), policy).await;
+    let path = "/api/v1/namespaces/a/pods/b/log";
+    for (method, has_body) in [(Method::HEAD, false), (Method::GET, true)] {
+        let response = bench.send(ask(method, path, empty())).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN);
+        assert_eq!(!text(response).await.is_empty(), has_body);
+    }
+}
