@@ -29,6 +29,7 @@ macro_rules! rows {
 }
 
 mod agent;
+mod audit;
 mod auth;
 mod cluster;
 mod config;
@@ -42,7 +43,7 @@ mod server;
 mod tls;
 
 /// In the order in which a connect passes them: what fails first is read first.
-pub(crate) const ALL: [&[Check]; 12] = [
+pub(crate) const ALL: [&[Check]; 13] = [
     config::ROWS,
     network::ROWS,
     tls::ROWS,
@@ -55,4 +56,5 @@ pub(crate) const ALL: [&[Check]; 12] = [
     agent::ROWS,
     policy::ROWS,
     server::ROWS,
+    audit::ROWS,
 ];

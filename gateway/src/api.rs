@@ -1,5 +1,7 @@
 //! The REST API under `/api/v1`, and the agents' plain calls.
 
+mod audit;
+mod audited;
 mod bindings;
 mod clusters;
 mod extract;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Json, Router,
     extract::State,
+    middleware,
     response::{IntoResponse as _, Response},
     routing::{delete, get, post},
 };
@@ -27,6 +30,7 @@ use http::{HeaderValue, StatusCode, header};
 use kantaloupe_checks::Code;
 use kantaloupe_proto::agent_api::{CHALLENGE_PATH, ENROLL_PATH, EnrollRequest};
 
+pub(crate) use self::audit::exports;
 use self::extract::AgentBody;
 use crate::{agents, app::App, problem::ApiError, route::Peer};
 
@@ -46,6 +50,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             post(clusters::enrollment_token),
         )
         .route("/api/v1/clusters/{cluster}/kubeconfig", get(kubeconfig::get))
+        .route("/api/v1/audit", get(audit::list))
+        .route("/api/v1/audit/export", get(audit::export))
         .route("/api/v1/tokens", post(tokens::create).get(tokens::list))
         .route("/api/v1/tokens/{id}", delete(tokens::delete))
         .route("/api/v1/whoami", get(users::whoami))
@@ -85,6 +91,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(inventory::router())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), audited::audited))
         .with_state(app)
 }
 

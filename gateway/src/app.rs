@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret as _;
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::watch,
+    sync::{Semaphore, watch},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -28,6 +28,8 @@ use url::Url;
 use crate::{
     admin,
     agents::Agents,
+    api,
+    audit::{self, Audit},
     auth::Auth,
     clusters::{self, ChangeLock},
     config::{Config, Image},
@@ -87,6 +89,9 @@ pub(crate) struct App {
     pub(crate) settings: Settings,
     pub(crate) store: Store,
     pub(crate) people: Arc<people::Registry>,
+    pub(crate) audit: Arc<Audit>,
+    /// Places for exports of the audit.
+    pub(crate) exports: Arc<Semaphore>,
     pub(crate) auth: Auth,
     pub(crate) directory: Directory,
     pub(crate) changes: ChangeLock,
@@ -172,11 +177,13 @@ impl Gateway {
             }
         }
 
+        let audit = Arc::new(Audit::open(dir, config.audit).await?);
         let metrics = Metrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         let (inventory, jobs) = inventory::Hub::new();
         inventory.metrics.register(&mut registry);
+        audit.metrics.register(&mut registry);
         let app = Arc::new(App {
             settings: Settings {
                 public_url: base(&config.public_url, addr),
@@ -191,6 +198,8 @@ impl Gateway {
             auth: Auth::new(store.clone(), Arc::clone(&people)),
             people,
             store,
+            audit,
+            exports: api::exports(),
             directory,
             changes: ChangeLock::default(),
             agents: Agents::new(audience, config.data_idle, metrics.link.clone()),
@@ -213,6 +222,7 @@ impl Gateway {
         });
         let (tokens, stop) = (Arc::clone(&app), journal_stop.clone());
         service_tasks.spawn(async move { tokens.auth.keep_used(&tokens.metrics, &stop).await });
+        service_tasks.spawn(audit::run(Arc::clone(&app.audit), journal_stop.clone()));
         service_tasks.spawn(inventory::run(Arc::clone(&app), jobs, journal_stop.clone()));
         let routes = Arc::new(Routes::new(Arc::clone(&app)));
         service_tasks.spawn(listener::accept(routes, listener, TlsAcceptor::from(tls.config)));
@@ -266,11 +276,13 @@ impl Gateway {
         if timeout(AFTER_CUT, tasks).await.is_err() {
             tracing::warn!("some tasks did not end");
         }
+        app.audit.stopped();
         // Last, so that it writes what the tunnels' ends left.
         self.journal_stop.cancel();
         self.service_tasks.close();
         let _ = timeout(AFTER_CUT, self.service_tasks.wait()).await;
         app.store.close().await;
+        app.audit.store.close().await;
         tracing::info!("gateway stopped");
     }
 

@@ -9,7 +9,9 @@ use std::{
 use clap::{Parser, Subcommand, error::ErrorKind};
 use kantaloupe_checks::{Code, Fault, Lang, get, markdown};
 
+pub use crate::audit::VerifyArgs;
 use crate::{
+    audit::{self, VerifyError},
     config::ServeArgs,
     start::{StartError, USAGE},
 };
@@ -35,6 +37,9 @@ pub enum Command {
     /// Mend the accounts of a gateway that is stopped.
     #[command(subcommand)]
     Users(Users),
+    /// The record of who did what.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Explain a check code such as KTA-SRV-007.
     Explain {
         /// The code.
@@ -56,6 +61,13 @@ pub enum Users {
         #[arg(long, env = "KANTALOUPE_GATEWAY_DATA_DIR")]
         data_dir: PathBuf,
     },
+}
+
+/// What `audit` does.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Check that the audit is what was written, also beside a running gateway, and hold an agent's log against it.
+    Verify(Box<VerifyArgs>),
 }
 
 /// Reads the process's arguments. An error is printed; its exit status comes back, which for `--help` is success.
@@ -84,6 +96,20 @@ pub fn explain(code: &str, lang: &str) -> ExitCode {
         (_, Err(error)) => return fail(&format!("{lang}: {error}")),
     };
     say(markdown::explain(get(code), lang).trim_end())
+}
+
+/// Checks the audit and prints what was found.
+pub fn verify(args: &VerifyArgs) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(audit::verify(args, &mut io::stdout())),
+        Err(error) => return fail(&format!("The runtime did not start: {error}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(VerifyError::Unsound(fault)) => fail(&fault.to_string()),
+        Err(error) => fail(&format!("The audit cannot be checked: {error}")),
+    }
 }
 
 /// Prints why the gateway does not start.

@@ -2,10 +2,14 @@
 //!
 //! Values arrive as text and are parsed together, so that one start reports every mistake instead of the first.
 
+mod audit;
+
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use url::Url;
+
+pub use self::audit::{AuditArgs, AuditConfig, AuditFailure};
 
 /// Longer than the pauses of somebody who works on a cluster, since the first request after it waits for a handshake;
 /// a session costs the gateway as much as all the rest of an idle agent.
@@ -74,6 +78,9 @@ pub struct ServeArgs {
     /// How long open streams may go on after SIGTERM, such as 30s.
     #[arg(long, env = "KANTALOUPE_GATEWAY_DRAIN_TIMEOUT", default_value = "30s")]
     pub drain_timeout: String,
+    /// The audit.
+    #[command(flatten)]
+    pub audit: AuditArgs,
 }
 
 /// Where the certificate comes from.
@@ -152,6 +159,8 @@ pub struct Config {
     pub token_days: u32,
     /// Deadline of a graceful stop.
     pub drain_timeout: Duration,
+    /// The audit.
+    pub audit: AuditConfig,
     /// How long an agent's data session stays open without a stream. No option: only tests have a reason to change it.
     pub data_idle: Duration,
 }
@@ -182,6 +191,7 @@ impl Config {
             inventory_records: DEFAULT_INVENTORY_RECORDS,
             token_days: DEFAULT_TOKEN_DAYS,
             drain_timeout: DEFAULT_DRAIN,
+            audit: AuditConfig::default(),
             data_idle: DATA_IDLE,
         }
     }
@@ -201,6 +211,7 @@ impl Config {
             image = self.image.as_ref().map(tracing::field::display),
             chart = %self.chart,
             drain_timeout = ?self.drain_timeout,
+            audit = ?self.audit,
             "starting"
         );
     }
@@ -252,6 +263,7 @@ impl TryFrom<ServeArgs> for Config {
                 args.chart
             ));
         }
+        let audit = AuditConfig::parse(&args.audit, &mut bad);
         let drain_timeout = duration("--drain-timeout", &args.drain_timeout, &mut bad);
         if !(1..=MAX_TOKEN_DAYS).contains(&args.token_days) {
             bad.push(format!("--token-days is not between 1 and {MAX_TOKEN_DAYS}"));
@@ -277,6 +289,7 @@ impl TryFrom<ServeArgs> for Config {
                     inventory_records: args.inventory_records,
                     token_days: args.token_days,
                     drain_timeout,
+                    audit,
                     data_idle: DATA_IDLE,
                 })
             }

@@ -10,6 +10,7 @@ mod admin;
 mod agents;
 mod api;
 pub mod app;
+mod audit;
 mod auth;
 mod authorize;
 mod body;

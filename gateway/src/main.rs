@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use kantaloupe_gateway::{
     app::{self, Gateway},
-    cli::{self, Command, Users},
+    cli::{self, Audit, Command, Users},
     config::{Config, ServeArgs},
     logging,
 };
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     match cli::parse() {
         Ok(Command::Serve(args)) => serve(*args),
         Ok(Command::Users(Users::ResetAdmin { data_dir })) => reset_admin(&data_dir),
+        Ok(Command::Audit(Audit::Verify(args))) => cli::verify(&args),
         Ok(Command::Explain { code, lang }) => cli::explain(&code, &lang),
         Ok(Command::Version) => cli::say(concat!("kantaloupe-gateway ", env!("CARGO_PKG_VERSION"))),
         Err(status) => status,

@@ -56,6 +56,16 @@ impl StartError {
         Self::new(Code::SRV_006, what, "it holds no gateway.db", FAILED)
     }
 
+    pub(crate) fn audit_journal(path: &Path, error: &io::Error) -> Self {
+        let what = format!("The audit's journal in {} cannot be used", path.display());
+        Self::new(Code::SRV_006, what, error, FAILED)
+    }
+
+    pub(crate) fn audit_store(path: &Path, error: &StoreError) -> Self {
+        let what = format!("The audit's database in {} cannot be used", path.display());
+        Self::new(Code::SRV_006, what, error, FAILED)
+    }
+
     pub(crate) fn store(path: &Path, error: &StoreError) -> Self {
         let what = format!("The database in {} cannot be used", path.display());
         Self::new(Code::SRV_006, what, error, FAILED)

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use axum::{Router, routing::get};
 use kantaloupe_gpu::inventory::Kind;
 
+pub(super) use self::params::Params;
 use crate::app::App;
 
 /// Kinds that are listed, with the last part of their paths.

@@ -4,6 +4,7 @@
 
 mod agent;
 mod api;
+mod audit;
 mod client;
 mod connect;
 mod data;

@@ -23,7 +23,7 @@ const MAX_CURSOR: usize = 4096;
 
 /// The pairs of a query string.
 #[derive(Debug)]
-pub(super) struct Params(Vec<(String, String)>);
+pub(in crate::api) struct Params(Vec<(String, String)>);
 
 /// What a list is asked for.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Wanted {
 
 impl Params {
     /// Reads a query string.
-    pub(super) fn read(query: Option<&str>) -> Result<Self, ApiError> {
+    pub(in crate::api) fn read(query: Option<&str>) -> Result<Self, ApiError> {
         let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let params = Self(pairs.into_owned().collect());
         match params
@@ -53,7 +53,7 @@ impl Params {
     }
 
     /// Takes one value out; `None` if the name is not there or has no value.
-    pub(super) fn take(&mut self, name: &str) -> Result<Option<String>, ApiError> {
+    pub(in crate::api) fn take(&mut self, name: &str) -> Result<Option<String>, ApiError> {
         let mut values = self.take_all(name)?;
         if values.len() > 1 {
             return Err(ApiError::invalid(format!("{name:?} is there more than once")));
@@ -98,7 +98,7 @@ impl Params {
     }
 
     /// Takes a number out.
-    pub(super) fn take_number(&mut self, name: &str) -> Result<Option<u32>, ApiError> {
+    pub(in crate::api) fn take_number(&mut self, name: &str) -> Result<Option<u32>, ApiError> {
         let Some(text) = self.take(name)? else {
             return Ok(None);
         };
@@ -113,7 +113,7 @@ impl Params {
     }
 
     /// Everything has been taken out.
-    pub(super) fn finish(self, allowed: &str) -> Result<(), ApiError> {
+    pub(in crate::api) fn finish(self, allowed: &str) -> Result<(), ApiError> {
         match self.0.first() {
             Some((name, _)) => Err(ApiError::invalid(format!(
                 "There is no parameter {name:?} here; there are {allowed}"
