@@ -19,6 +19,7 @@ pub mod hostile_gateway;
 pub mod kubeconfig;
 pub mod kubectl;
 pub mod kubelet;
+pub mod people;
 pub mod processes;
 pub mod prometheus;
 pub mod raw;
