@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Weakens one line of security at a time and shows that a test turns red: mutants.sh [PATTERN]
+# Each mutant is made in a scratch work tree of the last commit; nothing of the caller's is touched. Prints a table in Markdown; the
+# exit status is not 0 if a mutant survives, does not compile, changes nothing, or if its test is red without it.
+# With PATTERN only those whose line matches it.
+set -euo pipefail
+root=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
+pattern=${1:-.}
+work=$(mktemp -d)
+git -C "$root" worktree add --quiet --detach "$work/tree"
+trap 'git -C "$root" worktree remove --force "$work/tree"; rm -rf "$work"' EXIT
+cd "$work/tree"
+export RUST_BACKTRACE=0
+
+# number of docs/security.md | what is taken away | file | how (Perl, on the whole file) | package and kind of test | test
+mutants() {
+  cat <<'T'
+1 | a request with `Impersonate-*` is not refused | proto/src/headers.rs | s/(pub fn has_impersonation.*?\{\n).*?\n\}/$1    let _ = headers;\n    false\n}/s | proto --lib | impersonation_is_seen_in_any_form
+1 | `Impersonate-*` is not taken out | proto/src/headers.rs | s/(UNTRUSTED_PREFIXES: \[&str; )4(\] = \[)IMPERSONATE, /${1}3$2/ | proto --lib | identities_and_credentials_are_taken_out_in_any_case
+3 | headers that `Connection` names are kept | proto/src/headers.rs | s/in named\.iter\(\)\.chain\(&HOP_BY_HOP\)/in named.iter().take(0).chain(&HOP_BY_HOP)/ | proto --lib | headers_that_connection_names_are_taken_out
+4 | `X-Remote-*` is not taken out | proto/src/headers.rs | s/"x-remote-"/"x-remoti-"/ | proto --lib | identities_and_credentials_are_taken_out_in_any_case
+6 | a token in the query passes | proto/src/request.rs | s/query\.is_some_and\(query::carries_token\)/query.is_some_and(query::carries_token) && false/ | proto --lib | tokens_in_the_query_are_refused
+6 | a bearer token among WebSocket subprotocols passes | proto/src/headers.rs | s/filter\(\|protocol\| !is_bearer\(protocol\)\)/filter(|protocol| !protocol.is_empty())/ | proto --lib | a_bearer_token_among_the_subprotocols_is_taken_out
+7 | `Authorization` goes on to the next hop | proto/src/headers.rs | s/CREDENTIALS: \[HeaderName; (\d)\] = \[\n    header::AUTHORIZATION,/"CREDENTIALS: [HeaderName; " . ($1 - 1) . "] = ["/e | proto --lib | identities_and_credentials_are_taken_out_in_any_case
+7 | a cluster sets cookies for the gateway's name | proto/src/headers.rs | s/for name in \[\s*header::SET_COOKIE,\s*/for name in [/ | proto --lib | cookies_and_questions_for_passwords_are_taken_out_of_answers
+10 | attach by GET counts as reading | proto/src/request.rs | s/\[&str; 4\] = \["exec", "attach", /[&str; 3] = ["exec", / | proto --lib | a_stream_is_connect_by_every_method
+10 | a viewer may read logs | policy/src/table.rs | s/operator\("", &\["pods\/log"\]/viewer("", &["pods\/log"]/ | policy --lib | each_request_takes_its_role_and_its_namespace
+10 | service account tokens for admins | policy/src/lib.rs | s/info\.resource == "serviceaccounts" && info\.subresource == "token"/info.resource == "serviceaccounts" && info.subresource == "tokens"/ | policy --lib | each_request_takes_its_role_and_its_namespace
+11 | `..` in a path passes | proto/src/request/path.rs | s/matches!\(segment, "\." \| "\.\."\)/matches!(segment, ".")/ | proto --lib | paths_with_two_readings_are_refused
+11 | an encoded slash passes | proto/src/request/path.rs | s/if slashes\(path\) != expected/if slashes(path) < expected/ | proto --lib | paths_with_two_readings_are_refused
+11 | paths are decoded once only | proto/src/request/path.rs | s/MAX_DECODINGS: usize = 2/MAX_DECODINGS: usize = 1/ | proto --lib | request::tests
+12 | a list of all namespaces passes with a role in one | policy/src/lib.rs | s/if info\.namespace\.is_empty\(\) \|\| !names/if !info.namespace.is_empty() && !names/ | policy --lib | each_request_takes_its_role_and_its_namespace
+19 | an agent names another cluster in its assertion | gateway/src/agents/connect.rs | s/if claims\.cluster_id != cluster_id \{/if claims.cluster_id != cluster_id && false {/ | gateway --test hostile | h01_to_h08
+19 | the UID of the Kubernetes cluster is not compared | gateway/src/agents/connect.rs | s/if claims\.cluster_uid != cluster_uid \{/if claims.cluster_uid != cluster_uid && false {/ | gateway --test hostile | h01_to_h08
+20 | a link is resumed by whoever has its name and secret | tunnel/src/link/accept.rs | s/Some\(entry\) if entry\.principal == principal =>/Some(entry) if !principal.is_empty() =>/ | gateway --test hostile | h09_to_h11
+26 | an assertion is good twice | gateway/src/agents/nonces.rs | s/if !self\.seen\.insert\(nonce\.id\) \{/if !self.seen.insert(nonce.id) && false {/ | gateway --test hostile | h01_to_h08
+27 | clocks are not compared | gateway/src/agents/enroll.rs | s/if skew\.saturating_abs\(\) <= MAX_CLOCK_SKEW_SECS/if skew.saturating_abs() <= MAX_CLOCK_SKEW_SECS * 1000/ | gateway --test hostile | h01_to_h08
+25 | enrolment can be tried without end | gateway/src/agents/limit.rs | s/\*failures < MAX_FAILURES \|\|/*failures < u32::MAX ||/ | gateway --lib | a_source_is_held_back_for_a_while
+30 | a Service is reached on every port | policy/src/service.rs | s/ && port == self\.port/ && !port.is_empty()/ | policy --lib | only_listed_services_are_reached
+37 | the agent does not apply the owner's limits | policy/src/local.rs | s/match self\.forbids\(info\) \{/match self.forbids(info).filter(|_| info.path.is_empty() && info.name == "-") {/ | policy --lib | switches_forbid_by_every_form_of_a_request
+37 | the profile does not cap the role | policy/src/local.rs | s/role\.min\(self\.profile\.role\(\)\)/role/ | policy --lib | the_profile_caps_every_role
+37 | the agent believes every role and namespace of the gateway | agent/src/proxy/request.rs | s/\.permits\(&grant, info\)/.permits(&Grant { role: Role::Admin, namespaces: Namespaces::All }, info)/ | agent --lib | namespaces_of_the_grant_and_of_the_owner_both_hold
+38 | an inventory record is kept under another id than its own | gateway/src/inventory/intake.rs | s/if record\.id\(\) != Cow::Borrowed\(id\.as_str\(\)\) \{/if record.id() != Cow::Borrowed(id.as_str()) \&\& false {/ | gateway --lib | one_bad_record_hides_no_other
+T
+}
+
+run() { # PACKAGE KIND TEST
+  local package=$1 kind=$2; shift 2
+  # shellcheck disable=SC2086
+  cargo test --quiet --locked -p "kantaloupe-$package" $kind "$@"
+}
+
+wrong=0 count=0 baseline=""
+rows=$(mutants | grep -E -- "$pattern")
+# Each test is there, and green without a mutant.
+while IFS= read -r row; do
+  mapfile -t field < <(sed 's/ | /\n/g' <<<"$row")
+  read -r package kind <<<"${field[4]}"; test=${field[5]}
+  case "$baseline" in *" $package/$test "*) continue ;; esac
+  baseline+=" $package/$test "
+  run "$package" "$kind" -- "$test" >"$work/out" 2>&1 || { tail -20 "$work/out" >&2; echo "mutants: $test of $package is red without a mutant" >&2; exit 1; }
+  grep -Eq 'running [1-9][0-9]* test' "$work/out" || { echo "mutants: $package has no test $test" >&2; exit 1; }
+done <<<"$rows"
+
+printf '| # | taken away | in | test that turns red |\n|---|---|---|---|\n'
+while IFS= read -r row; do
+  mapfile -t field < <(sed 's/ | /\n/g' <<<"$row")
+  number=${field[0]} what=${field[1]} file=${field[2]} change=${field[3]} how=${field[4]} test=${field[5]}
+  read -r package kind <<<"$how"
+  perl -0pi -e "$change" "$file"
+  if git diff --quiet; then verdict="NOTHING CHANGED"
+  elif ! run "$package" "$kind" --no-run >"$work/out" 2>&1; then verdict="DOES NOT COMPILE"; tail -30 "$work/out" >&2
+  elif run "$package" "$kind" -- "$test" >"$work/out" 2>&1; then verdict="SURVIVED"
+  else verdict=""; fi
+  git checkout --quiet -- .
+  count=$((count + 1))
+  [ -z "$verdict" ] || wrong=$((wrong + 1))
+  printf '| %s | %s | `%s` | `%s`%s |\n' "$number" "$what" "$file" "$test" "${verdict:+ **$verdict**}"
+done <<<"$rows"
+echo "mutants: $((count - wrong)) of $count found" >&2
+[ "$wrong" = 0 ]
