@@ -68,7 +68,7 @@ bench: tools ## Measure; prints a table and writes target/bench/report.json
 # --- checks
 
 .PHONY: ci
-ci: fmt-check lint deny docs chart test bench-once ## All that has to pass; .ci/run calls it
+ci: fmt-check lint deny sbom docs chart test bench-once ## All that has to pass; .ci/run calls it
 
 .PHONY: bench-once
 bench-once: ## Every benchmark once: that it runs, not what it says
@@ -112,6 +112,20 @@ chart: ## Lint and check the Helm chart; needs no cluster
 	scripts/install.sh go
 	tests/testbed/prepare.sh helm
 	tests/chart.sh
+
+.PHONY: chart-package
+chart-package: ## Pack the Helm chart into target/chart; the same commit gives the same bytes
+	scripts/install.sh go
+	tests/testbed/prepare.sh helm
+	PATH="$(KANTALOUPE_CACHE)/testbed/bin:$$PATH" scripts/chart-package.sh
+
+.PHONY: sbom
+sbom: tools ## Bills of materials of the images (CycloneDX) into target/sbom, checked against cargo tree
+	scripts/sbom.sh
+
+.PHONY: mutants
+mutants: tools ## Weaken one line of security at a time and see a test turn red (ARGS: only those that match)
+	scripts/mutants.sh $(ARGS)
 
 .PHONY: fuzz-corpus
 fuzz-corpus: tools ## Fuzz targets on the corpus and on seeded mutations (FUZZ_ROUNDS, FUZZ_SEED), stable Rust
