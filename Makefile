@@ -51,7 +51,7 @@ test-trust: tools ## What must not work, against gateway, agent and a real API s
 	scripts/install.sh go
 	tests/testbed/prepare.sh kubernetes kubectl etcd helm
 	cargo build --locked -p kantaloupe-gateway -p kantaloupe-agent --bins
-	cargo test --locked -p kantaloupe-tests --test negative --test hostile_gateway -- $(ARGS)
+	cargo test --locked -p kantaloupe-tests --test negative --test rights --test hostile_gateway -- $(ARGS)
 
 .PHONY: testbed
 testbed: ## Build and cache the programs of the test clusters

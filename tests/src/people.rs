@@ -30,9 +30,9 @@ impl Role {
     }
 }
 
-/// Makes a user with roles in the whole organisation; his token.
+/// Makes a service account (of others only these can have tokens made by an administrator) with roles in the whole organisation; his token.
 pub async fn person(bare: &Bare, name: &str, roles: &[Role]) -> anyhow::Result<String> {
-    create(bare, "/api/v1/users", json!({"name": name})).await?;
+    create(bare, "/api/v1/users", json!({"name": name, "kind": "service"})).await?;
     for role in roles {
         bind(bare, name, *role).await?;
     }

@@ -104,7 +104,10 @@ impl Raw {
                 self.buffer.drain(..length).collect::<Vec<_>>()
             }
             None if chunked => {
-                while find(&self.buffer, b"0\r\n\r\n").is_none() && self.more(QUIET).await? {}
+                // A watch says nothing more for a while.
+                while find(&self.buffer, b"0\r\n\r\n").is_none() && matches!(self.more(QUIET).await, Ok(true))
+                {
+                }
                 let end = find(&self.buffer, b"0\r\n\r\n").map_or(self.buffer.len(), |at| at + 5);
                 self.buffer.drain(..end).collect()
             }
