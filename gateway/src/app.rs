@@ -30,7 +30,7 @@ use crate::{
     agents::Agents,
     api,
     audit::{self, Audit},
-    auth::Auth,
+    auth::{self, Auth},
     clusters::{self, ChangeLock},
     config::{Config, Image},
     directory::Directory,
@@ -221,7 +221,7 @@ impl Gateway {
                 .await;
         });
         let (tokens, stop) = (Arc::clone(&app), journal_stop.clone());
-        service_tasks.spawn(async move { tokens.auth.keep_used(&tokens.metrics, &stop).await });
+        service_tasks.spawn(async move { auth::watch_tokens(&tokens, &stop).await });
         service_tasks.spawn(audit::run(Arc::clone(&app.audit), journal_stop.clone()));
         service_tasks.spawn(inventory::run(Arc::clone(&app), jobs, journal_stop.clone()));
         let routes = Arc::new(Routes::new(Arc::clone(&app)));

@@ -19,20 +19,21 @@ use http::{HeaderMap, HeaderValue, header};
 use kantaloupe_proto::token::{Token, TokenError, TokenKind};
 use parking_lot::{Mutex, RwLock};
 use secrecy::SecretString;
-use tokio::time::sleep;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
     authorize::{Access, Accesses, Caller},
     directory::Cluster,
-    metrics::Metrics,
     people::{People, Registry, Scope, User},
     store::{ApiToken, ApiTokenKind, Store, StoreError},
 };
 
 /// Tokens kept in memory. One entry is some 500 bytes, and 300 more for each cluster that it was used for.
 const MAX_CACHED: usize = 10_000;
+/// How often tokens are looked at for those whose time is over. A look at all of them takes a tenth of a millisecond.
+const EXPIRY_EVERY: Duration = Duration::from_secs(1);
 /// How often it is stored when tokens were last used.
 const USED_EVERY: Duration = Duration::from_mins(1);
 /// How long a token is shown after it expired, seconds: long enough to see why something stopped working.
@@ -259,26 +260,19 @@ impl Auth {
         Some(cache.get(token_id)?.used_at.load(Relaxed)).filter(|at| *at > 0)
     }
 
-    /// Stores from time to time when tokens were last used, and forgets those that expired long ago; until `stop`.
-    pub(crate) async fn keep_used(&self, metrics: &Metrics, stop: &CancellationToken) {
-        loop {
-            let stopped = tokio::select! {
-                biased;
-                () = stop.cancelled() => true,
-                () = sleep(USED_EVERY) => false,
-            };
-            let stored = async {
-                self.store_used().await?;
-                self.store.delete_expired_tokens(App::now() - EXPIRED_KEPT).await
-            };
-            if let Err(error) = stored.await {
-                metrics.store_failures.inc();
-                tracing::warn!(%error, "last use of tokens not stored (KTA-SRV-006)");
-            }
-            if stopped {
-                return;
-            }
+    /// Ends what tokens opened whose time is over; whether there was one.
+    pub(crate) fn end_expired(&self, now: i64) -> bool {
+        let is_over = |identity: &Identity| identity.expires_at.is_some_and(|at| at <= now);
+        let any = self.cache.read().values().any(|identity| is_over(identity));
+        if any {
+            self.forget(is_over);
         }
+        any
+    }
+
+    async fn tidy(&self, now: i64) -> Result<(), StoreError> {
+        self.store_used().await?;
+        self.store.delete_expired_tokens(now - EXPIRED_KEPT).await
     }
 
     /// Stores when tokens were last used, of those for which that is new.
@@ -304,6 +298,33 @@ impl Auth {
             identity.used_at_stored.store(at, Relaxed);
         }
         Ok(())
+    }
+}
+
+/// Ends what tokens opened whose time is over, and stores when tokens were last used; until `stop`.
+pub(crate) async fn watch_tokens(app: &App, stop: &CancellationToken) {
+    let mut ticks = interval(EXPIRY_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tidied = Instant::now();
+    loop {
+        let stopped = tokio::select! {
+            biased;
+            () = stop.cancelled() => true,
+            _ = ticks.tick() => false,
+        };
+        if app.auth.end_expired(App::now()) {
+            app.revocations.send_replace(());
+        }
+        if stopped || tidied.elapsed() >= USED_EVERY {
+            tidied = Instant::now();
+            if let Err(error) = app.auth.tidy(App::now()).await {
+                app.metrics.store_failures.inc();
+                tracing::warn!(%error, "last use of tokens not stored (KTA-SRV-006)");
+            }
+        }
+        if stopped {
+            return;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ mod rights;
 mod selector;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::{
     Arc,
@@ -53,7 +53,7 @@ impl Registry {
     }
 
     /// Puts the next generation in place.
-    fn replace(&self, next: Arc<People>) {
+    pub(crate) fn replace(&self, next: Arc<People>) {
         let mut current = self.current.write();
         self.generation.store(next.generation, SeqCst);
         *current = next;

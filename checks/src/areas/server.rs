@@ -14,12 +14,12 @@ rows! {
     SRV_002 = "KTA-SRV-002", Request,
         title: { en: "You have no permission for this", zh: "没有权限执行此操作" },
         cause: {
-            en: "Your role does not include this action, or the request tried to act as somebody else.",
-            zh: "您的角色不包含此操作，或者请求试图以他人身份执行。"
+            en: "None of your roles includes this action there, the token's scope leaves it out, or the request tried to act as somebody else.",
+            zh: "您在此处的角色不包含此操作，令牌的范围（scope）不包含它，或者请求试图以他人身份执行。"
         },
         remedy: {
-            en: "Ask an administrator for a role that includes it, and do not send Impersonate headers (kubectl --as).",
-            zh: "请管理员授予包含此操作的角色，并且不要发送 Impersonate 请求头（kubectl --as）。"
+            en: "Ask an administrator for a role that includes it; kubectl --as takes a right of its own (POST /api/v1/impersonators), and --as-group passes for nobody.",
+            zh: "请管理员授予包含此操作的角色；kubectl --as 需要单独授权（POST /api/v1/impersonators），--as-group 对任何人都不开放。"
         };
     SRV_003 = "KTA-SRV-003", Request,
         title: { en: "There are too many requests or streams at once", zh: "并发请求或流过多" },

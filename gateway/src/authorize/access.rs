@@ -266,3 +266,6 @@ fn hold(grant: &Grant, revoked: &CancellationToken) -> Option<Arc<Held>> {
 fn covers(grant: &Grant, other: &Grant) -> bool {
     grant.role >= other.role && grant.namespaces.covers(&other.namespaces)
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,6 +218,21 @@ async fn each_way_to_take_a_right_away_ends_what_it_opened() {
 }
 
 #[tokio::test]
+async fn a_token_whose_time_is_over_ends_what_it_opened() {
+    let testbed = Testbed::start().await;
+    let (_agent, _tunnel) = connected(&testbed, "prod").await;
+    let body = json!({ "name": "short", "expiresInSeconds": 2 });
+    let token = made(&testbed.client, "/api/v1/tokens", body).await;
+    let short = testbed.client.with_token(token["token"].as_str().unwrap());
+    let mut connection = short.http2().await;
+    let request = short.request(Method::GET, WATCH, empty());
+    let mut watch = opened(connection.send_request(request).await.unwrap()).await;
+    let end = timeout(REVOKED_WITHIN * 2, watch.frame()).await.unwrap();
+    assert!(end.unwrap().is_err());
+    assert_eq!(status(&short).await, 401);
+}
+
+#[tokio::test]
 async fn what_is_still_allowed_goes_on() {
     let testbed = Testbed::start().await;
     let (_agent, _tunnel) = connected(&testbed, "prod").await;
