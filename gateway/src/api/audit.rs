@@ -14,6 +14,7 @@ use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use kantaloupe_checks::Code;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::{extract::Auditor, inventory::Params};
 use crate::{
@@ -87,6 +88,7 @@ pub(super) async fn export(
     Extension(origin): Extension<Origin>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
+    let ended = caller.changed();
     let mut params = Params::read(query.as_deref())?;
     let after = match params.take("after")? {
         Some(text) => text.parse().map_err(|_| {
@@ -116,12 +118,13 @@ pub(super) async fn export(
     )?;
     app.audit.flush().await;
     let export = Export {
-        _entry: origin.streams.add(None, &caller.revoked),
+        _entry: origin.streams.add(None, &ended),
+        ended,
         _permit: permit,
         // What is written meanwhile, this export's own pages among it, is for the next one.
         last: app.audit.head().seq,
         app,
-        caller,
+        _caller: caller,
         query,
         after,
     };
@@ -203,7 +206,10 @@ struct Export {
     _entry: Entry,
     _permit: OwnedSemaphorePermit,
     app: Arc<App>,
-    caller: Arc<Identity>,
+    /// Set when the caller's rights have changed.
+    ended: CancellationToken,
+    /// Keeps the token in memory, so that deleting it finds this export.
+    _caller: Arc<Identity>,
     query: Query,
     after: u64,
     last: u64,
@@ -220,7 +226,7 @@ enum ExportError {
 
 impl Export {
     async fn next(&mut self) -> Result<Option<Bytes>, ExportError> {
-        if self.caller.revoked.is_cancelled() {
+        if self.ended.is_cancelled() {
             return Err(ExportError::Revoked);
         }
         if self.after >= self.last || self.app.stop.hard.is_cancelled() {

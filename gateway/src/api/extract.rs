@@ -12,6 +12,7 @@ use kantaloupe_checks::Code;
 use kantaloupe_proto::agent_api::MAX_BODY_BYTES;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
@@ -48,6 +49,10 @@ pub(super) struct JsonBody<T>(pub(super) T);
 /// A JSON body of an agent.
 pub(super) struct AgentBody<T>(pub(super) T);
 
+/// Set when the caller's rights have changed since they were looked at.
+#[derive(Clone)]
+struct Changed(CancellationToken);
+
 /// What a caller holds on his organisation.
 pub(super) fn standing(app: &App, caller: &Identity) -> Standing {
     let people = app.people.current();
@@ -60,11 +65,16 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        if let Some(identity) = parts.extensions.get::<Arc<Identity>>() {
-            return Ok(Self(Arc::clone(identity)));
+        let known = parts.extensions.get::<Arc<Identity>>().cloned();
+        let identity = match known {
+            Some(identity) => identity,
+            None => app.auth.authenticate(&parts.headers, App::now()).await?,
+        };
+        if parts.extensions.get::<Changed>().is_none() {
+            // Before anybody looks at what the caller may do.
+            parts.extensions.insert(Changed(identity.changed()));
+            parts.extensions.insert(Arc::clone(&identity));
         }
-        let identity = app.auth.authenticate(&parts.headers, App::now()).await?;
-        parts.extensions.insert(Arc::clone(&identity));
         Ok(Self(identity))
     }
 }
@@ -151,7 +161,15 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request<Body>, _: &Arc<App>) -> Result<Self, ApiError> {
-        read_json(request, MAX_BODY).await.map(Self)
+        let changed = request.extensions().get::<Changed>().cloned();
+        let body = read_json(request, MAX_BODY).await?;
+        // A body may take its time, and rights do not wait for it.
+        if changed.is_some_and(|Changed(changed)| changed.is_cancelled()) {
+            return Err(ApiError::forbidden(
+                "Your rights have changed while the request came in; send it again",
+            ));
+        }
+        Ok(Self(body))
     }
 }
 

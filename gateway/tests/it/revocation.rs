@@ -1,12 +1,15 @@
 //! Rights that are taken away: the next request is refused, and what is open ends, on every path; nothing else does.
 
+use bytes::Bytes;
 use http::Method;
-use http_body_util::BodyExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::mpsc,
     time::{Instant, sleep, timeout},
 };
 
@@ -230,6 +233,44 @@ async fn a_token_whose_time_is_over_ends_what_it_opened() {
     let end = timeout(REVOKED_WITHIN * 2, watch.frame()).await.unwrap();
     assert!(end.unwrap().is_err());
     assert_eq!(status(&short).await, 401);
+}
+
+#[tokio::test]
+async fn a_change_that_is_still_coming_in_is_not_made() {
+    let testbed = Testbed::start().await;
+    let admin = &testbed.client;
+    let boss = service(admin, "boss").await;
+    let binding = bind(admin, "boss", "admin", organization(), Value::Null).await;
+    let (tx, rx) = mpsc::channel::<&'static str>(1);
+    let frames = futures::stream::unfold(rx, async |mut rx| {
+        let part = rx.recv().await?;
+        Some((Ok(Frame::data(Bytes::from_static(part.as_bytes()))), rx))
+    });
+    let body = StreamBody::new(frames).boxed_unsync();
+    let request = boss.request(Method::POST, "/api/v1/users", body);
+    let mut connection = boss.http1().await;
+    let answer = tokio::spawn(connection.send_request(request));
+    tx.send("{\"name\": ").await.unwrap();
+    // It has been looked at: its beginning is in the audit.
+    let begun = async {
+        loop {
+            let (_, audit) = admin
+                .call(Method::GET, "/api/v1/audit?user=boss", Value::Null)
+                .await;
+            if audit["items"].as_array().is_some_and(|items| !items.is_empty()) {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, begun).await.unwrap();
+    sleep(MOMENT).await;
+    delete(admin, &format!("/api/v1/bindings/{binding}")).await;
+    tx.send("\"late\"}").await.unwrap();
+    drop(tx);
+    let answer = timeout(PATIENCE, answer).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.status(), 403);
+    let late = admin.call(Method::GET, "/api/v1/users/late", Value::Null).await.0;
+    assert_eq!(late, 404);
 }
 
 #[tokio::test]
