@@ -57,6 +57,11 @@ pub struct Bare {
 impl Bare {
     /// Starts it with a profile of the chart and more values, logs at a level; waits until the cluster is connected.
     pub async fn start(profile: &str, values: &[&str], level: &str) -> anyhow::Result<Self> {
+        Self::limited(profile, values, &json!({}), level).await
+    }
+
+    /// The same with more of the owner's limits, as the agent's configuration writes them.
+    async fn limited(profile: &str, values: &[&str], limits: &Value, level: &str) -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix("kantaloupe-bare-")?;
         let server = ApiServer::start_audited(&dir.path().join("server")).await?;
         let kubelet = Kubelet::start(&server.tls).await?;
@@ -88,7 +93,11 @@ impl Bare {
         let agent_dir = dir.path().join("a");
         std::fs::create_dir_all(&agent_dir)?;
         let url = format!("https://localhost:{}", gateway.addr.port());
-        let config = json!({"access": {"profile": profile}, "logging": {"level": level}});
+        let mut access = json!({"profile": profile});
+        for (key, value) in limits.as_object().into_iter().flatten() {
+            access[key] = value.clone();
+        }
+        let config = json!({"access": access, "logging": {"level": level}});
         let agent = Agent::start_with(&agent_dir, &url, &kubeconfig, &enrollment, &tls, &config, vec![])?;
         gateway
             .wait_state(&id, "connected", CONNECT)
@@ -278,4 +287,9 @@ pub fn own<F: AsyncFnOnce(Bare) -> anyhow::Result<()>>(
     test: F,
 ) -> anyhow::Result<()> {
     RUNTIME.block_on(async { test(Bare::start(profile, values, "info").await?).await })
+}
+
+/// Runs a test with one of its own, of the profile admin and with more of the owner's limits.
+pub fn limited<F: AsyncFnOnce(Bare) -> anyhow::Result<()>>(limits: &Value, test: F) -> anyhow::Result<()> {
+    RUNTIME.block_on(async { test(Bare::limited("admin", &[], limits, "info").await?).await })
 }

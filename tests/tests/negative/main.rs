@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod identity;
+mod people;
 mod smuggling;
 mod strength;
 mod unknown;
