@@ -36,6 +36,7 @@ mod config;
 mod gateway_api;
 mod gpu;
 mod hami;
+mod login;
 mod monitoring;
 mod network;
 mod policy;
@@ -43,7 +44,7 @@ mod server;
 mod tls;
 
 /// In the order in which a connect passes them: what fails first is read first.
-pub(crate) const ALL: [&[Check]; 13] = [
+pub(crate) const ALL: [&[Check]; 14] = [
     config::ROWS,
     network::ROWS,
     tls::ROWS,
@@ -57,4 +58,5 @@ pub(crate) const ALL: [&[Check]; 13] = [
     policy::ROWS,
     server::ROWS,
     audit::ROWS,
+    login::ROWS,
 ];

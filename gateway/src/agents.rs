@@ -26,9 +26,10 @@ pub(crate) use self::{
     connect::{challenge, connect},
     data::{InUse, NoData},
     enroll::enroll,
+    limit::{SourceLimit, network},
     tunnel::{Tunnel, clipped},
 };
-use self::{limit::FailureLimit, nonces::UsedNonces};
+use self::{limit::MAX_FAILURES, nonces::UsedNonces};
 
 /// What the agents' calls share.
 pub(crate) struct Agents {
@@ -36,7 +37,7 @@ pub(crate) struct Agents {
     audience: String,
     nonces: NonceIssuer,
     used: Mutex<UsedNonces>,
-    failures: Mutex<FailureLimit>,
+    failures: Mutex<SourceLimit>,
     acceptor: Acceptor,
     /// How long a data session stays open without a stream.
     data_idle: Duration,
@@ -48,7 +49,7 @@ impl Agents {
             audience,
             nonces: NonceIssuer::new(),
             used: Mutex::default(),
-            failures: Mutex::default(),
+            failures: Mutex::new(SourceLimit::new(MAX_FAILURES)),
             acceptor: Acceptor::new(link::Config {
                 metrics,
                 ..link::Config::default()

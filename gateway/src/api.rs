@@ -9,6 +9,8 @@ mod impersonators;
 mod install;
 mod inventory;
 mod kubeconfig;
+mod login;
+mod oidc;
 mod organizations;
 mod tokens;
 mod users;
@@ -89,6 +91,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(ENROLL_PATH, post(enroll))
         .route(CHALLENGE_PATH, get(challenge))
         .merge(inventory::router())
+        .merge(login::router())
+        .merge(oidc::router())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), audited::audited))

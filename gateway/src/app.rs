@@ -37,8 +37,9 @@ use crate::{
     files, inventory,
     journal::Journal,
     listener,
+    login::Logins,
     metrics::Metrics,
-    people,
+    oidc, people,
     route::Routes,
     store::{Store, StoreError},
     tls,
@@ -93,6 +94,7 @@ pub(crate) struct App {
     /// Places for exports of the audit.
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) auth: Auth,
+    pub(crate) logins: Logins,
     pub(crate) directory: Directory,
     pub(crate) changes: ChangeLock,
     pub(crate) agents: Agents,
@@ -178,6 +180,9 @@ impl Gateway {
         }
 
         let audit = Arc::new(Audit::open(dir, config.audit).await?);
+        let public_url = base(&config.public_url, addr);
+        let logins = Logins::open(dir, config.oidc.clone(), &public_url)?;
+
         let metrics = Metrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
@@ -186,7 +191,7 @@ impl Gateway {
         audit.metrics.register(&mut registry);
         let app = Arc::new(App {
             settings: Settings {
-                public_url: base(&config.public_url, addr),
+                public_url,
                 agent_url: base(&config.agent_url, addr),
                 chart: config.chart,
                 image: config.image,
@@ -197,6 +202,7 @@ impl Gateway {
             },
             auth: Auth::new(store.clone(), Arc::clone(&people)),
             people,
+            logins,
             store,
             audit,
             exports: api::exports(),
@@ -223,6 +229,7 @@ impl Gateway {
         let (tokens, stop) = (Arc::clone(&app), journal_stop.clone());
         service_tasks.spawn(async move { auth::watch_tokens(&tokens, &stop).await });
         service_tasks.spawn(audit::run(Arc::clone(&app.audit), journal_stop.clone()));
+        service_tasks.spawn(oidc::run(Arc::clone(&app), journal_stop.clone()));
         service_tasks.spawn(inventory::run(Arc::clone(&app), jobs, journal_stop.clone()));
         let routes = Arc::new(Routes::new(Arc::clone(&app)));
         service_tasks.spawn(listener::accept(routes, listener, TlsAcceptor::from(tls.config)));

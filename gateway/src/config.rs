@@ -10,6 +10,7 @@ use clap::Args;
 use url::Url;
 
 pub use self::audit::{AuditArgs, AuditConfig, AuditFailure};
+use crate::oidc::config::{OidcArgs, OidcConfig};
 
 /// Longer than the pauses of somebody who works on a cluster, since the first request after it waits for a handshake;
 /// a session costs the gateway as much as all the rest of an idle agent.
@@ -81,6 +82,9 @@ pub struct ServeArgs {
     /// The audit.
     #[command(flatten)]
     pub audit: AuditArgs,
+    /// Login at an OpenID Connect provider.
+    #[command(flatten)]
+    pub oidc: OidcArgs,
 }
 
 /// Where the certificate comes from.
@@ -161,6 +165,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The audit.
     pub audit: AuditConfig,
+    /// Login at an OpenID Connect provider, if there is one.
+    pub oidc: Option<OidcConfig>,
     /// How long an agent's data session stays open without a stream. No option: only tests have a reason to change it.
     pub data_idle: Duration,
 }
@@ -192,6 +198,7 @@ impl Config {
             token_days: DEFAULT_TOKEN_DAYS,
             drain_timeout: DEFAULT_DRAIN,
             audit: AuditConfig::default(),
+            oidc: None,
             data_idle: DATA_IDLE,
         }
     }
@@ -212,6 +219,7 @@ impl Config {
             chart = %self.chart,
             drain_timeout = ?self.drain_timeout,
             audit = ?self.audit,
+            oidc_issuer = self.oidc.as_ref().map(|oidc| oidc.issuer.as_str()),
             "starting"
         );
     }
@@ -268,6 +276,7 @@ impl TryFrom<ServeArgs> for Config {
         if !(1..=MAX_TOKEN_DAYS).contains(&args.token_days) {
             bad.push(format!("--token-days is not between 1 and {MAX_TOKEN_DAYS}"));
         }
+        let oidc = args.oidc.check(duration, &mut bad);
         if args.data_dir.as_os_str().is_empty() {
             bad.push("--data-dir is empty".to_owned());
         }
@@ -290,6 +299,7 @@ impl TryFrom<ServeArgs> for Config {
                     token_days: args.token_days,
                     drain_timeout,
                     audit,
+                    oidc,
                     data_idle: DATA_IDLE,
                 })
             }

@@ -42,7 +42,8 @@ pub(crate) fn looks_like_cluster(text: &str) -> bool {
         .is_some_and(|rest| rest.len() == CLUSTER_LEN && rest.bytes().all(|b| ALPHABET.contains(&b)))
 }
 
-fn random(prefix: &str, len: usize) -> String {
+/// `prefix` and `len` characters of `[0-9a-z]`, each equally likely.
+pub(crate) fn random(prefix: &str, len: usize) -> String {
     let mut text = String::with_capacity(prefix.len() + len);
     text.push_str(prefix);
     let mut bytes = [0_u8; 32];

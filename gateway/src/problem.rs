@@ -1,5 +1,7 @@
 //! Errors of the API and of the agents' calls: problem details (RFC 9457) with a code and what to do.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use kantaloupe_checks::{Code, Fault, Lang};
@@ -12,6 +14,8 @@ use crate::{auth::AuthError, people::ChangeError, store::StoreError};
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     pub(crate) fault: Fault,
+    /// When it is worth to come again.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl ApiError {
@@ -19,6 +23,15 @@ impl ApiError {
         Self {
             status,
             fault: Fault::new(code, what),
+            retry_after: None,
+        }
+    }
+
+    /// 429: come again after `wait`.
+    pub(crate) fn too_many(what: impl Into<String>, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, Code::SRV_003, what)
         }
     }
 
@@ -103,6 +116,13 @@ impl IntoResponse for ApiError {
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if let Some(wait) = self.retry_after {
+            // Upwards: whoever comes back then is let through.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response
                 .headers_mut()

@@ -42,6 +42,16 @@ impl StartError {
         Self::new(Code::SRV_006, what, error, FAILED)
     }
 
+    pub(crate) fn login_key(path: &Path, error: &io::Error) -> Self {
+        let what = format!("The key {} cannot be read or made", path.display());
+        Self::new(Code::SRV_006, what, error, FAILED)
+    }
+
+    pub(crate) fn oidc(why: &str) -> Self {
+        let what = "The settings of the OpenID Connect provider cannot be used";
+        Self::new(Code::CFG_001, what, why, USAGE)
+    }
+
     pub(crate) fn listen(address: SocketAddr, error: &io::Error) -> Self {
         Self::new(
             Code::SRV_007,

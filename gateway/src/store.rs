@@ -8,6 +8,7 @@ mod clusters;
 mod enrollment;
 mod error;
 pub(crate) mod inventory;
+pub(crate) mod logins;
 pub(crate) mod people;
 mod tokens;
 

@@ -10,6 +10,7 @@
 pub mod apiserver;
 pub mod bare;
 pub mod bench;
+pub mod browser;
 pub mod canary;
 pub mod client;
 pub mod cluster;
@@ -19,6 +20,7 @@ pub mod hostile_gateway;
 pub mod kubeconfig;
 pub mod kubectl;
 pub mod kubelet;
+pub mod oidc;
 pub mod people;
 pub mod processes;
 pub mod prometheus;

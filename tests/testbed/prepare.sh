@@ -3,6 +3,7 @@
 #   prepare.sh            installs Debian packages and builds what is missing (cold about 13 minutes on 2 cores); under a second when all is there
 #   prepare.sh helm ...   only the named ones: kubernetes kubectl kubectl-1.32 kubectl-1.20 etcd helm coredns sample-apiserver pause busybox,
 #                         prometheus prometheus-debian victoria-metrics, bench-apiserver (what benchmarks measure against),
+#                         oidc-provider (that people log in at in tests; npm, with node 20 or newer),
 #                         and image-tools, faketime (Debian packages alone)
 # Needs Go, network, and root if a Debian package is missing. Two callers at once build once.
 set -euo pipefail
@@ -30,6 +31,7 @@ packages() {
   local missing=() pair pairs=(openssl:openssl jq:jq curl:curl flock:util-linux tar:tar)
   case " ${wanted[*]} " in *" kubernetes "* | *" pause "* | *" busybox "* | *" image-tools "*) pairs+=(buildah:buildah strip:binutils) ;; esac
   case " ${wanted[*]} " in *" kubernetes "*) pairs+=(containerd:containerd ctr:containerd runc:runc iptables:iptables ip:iproute2 conntrack:conntrack nsenter:util-linux) ;; esac
+  case " ${wanted[*]} " in *" oidc-provider "*) pairs+=(node:nodejs npm:npm) ;; esac
   # By command, not by package: Docker's containerd.io or a newer runc serve as well.
   for pair in "${pairs[@]}"; do command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}"); done
   [[ " ${wanted[*]} " != *" kubernetes "* ]] || [ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
@@ -235,10 +237,19 @@ prometheus-debian() {
   cp root/usr/bin/prometheus "$bin/prometheus-debian"; done_with prometheus-debian "$release"; say "unpacked prometheus-debian"
 }
 
+oidc-provider() { # what people log in at in the tests; run from the repository, with its modules here
+  local version; version=$(sha256sum <"$here/../oidc/package-lock.json" | cut -d' ' -f1)
+  have oidc-provider "$version" "$testbed/oidc/node_modules/oidc-provider/package.json" && return
+  [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] || { say "node $(node --version) is too old for the OpenID Connect provider of the tests: 20 or newer"; return 1; }
+  mkdir -p "$testbed/oidc"; cp "$here/../oidc/package.json" "$here/../oidc/package-lock.json" "$testbed/oidc/"; cd "$testbed/oidc"
+  npm ci --ignore-scripts --no-audit --no-fund --silent
+  done_with oidc-provider "$version"; say "installed oidc-provider"
+}
+
 image-tools() { :; }
 faketime() { :; } # moves the clock of one process
 
-all=(kubectl kubernetes etcd helm coredns kubectl-1.20 kubectl-1.32 prometheus prometheus-debian victoria-metrics sample-apiserver pause busybox image-tools faketime bench-apiserver)
+all=(kubectl kubernetes etcd helm coredns kubectl-1.20 kubectl-1.32 prometheus prometheus-debian victoria-metrics sample-apiserver pause busybox oidc-provider image-tools faketime bench-apiserver)
 wanted=("$@"); [ ${#wanted[@]} -gt 0 ] || wanted=("${all[@]}")
 for name in "${wanted[@]}"; do
   [[ " ${all[*]} " == *" $name "* ]] || { say "unknown program $name; known: ${all[*]}"; exit 64; }

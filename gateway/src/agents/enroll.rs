@@ -47,7 +47,7 @@ pub(crate) async fn enroll(
         Err(error) if error.status.is_server_error() => count(app, Attempt::Failed),
         Err(error) => {
             count(app, Attempt::Refused);
-            app.agents.failures.lock().failed(peer.ip(), Instant::now());
+            app.agents.failures.lock().count(peer.ip(), Instant::now());
             tracing::info!(code = %error.fault.code(), reason = error.fault.what(), %peer, "enrolment refused");
         }
     }

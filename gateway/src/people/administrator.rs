@@ -39,6 +39,7 @@ pub(crate) async fn reset_admin(store: &Store, token: &Token, now: i64) -> Resul
         user.disabled_at = None;
         tx.update_user(&user).await?;
         tx.delete_tokens(&user.id).await?;
+        tx.delete_credentials(&user.id).await?;
         user
     } else {
         let user = user(now);

@@ -84,7 +84,7 @@ pub(crate) struct PeopleRows {
 
 /// A change of people that is not committed yet. Dropping it undoes it.
 #[derive(Debug)]
-pub(crate) struct PeopleTx(Transaction<'static, Sqlite>);
+pub(crate) struct PeopleTx(pub(super) Transaction<'static, Sqlite>);
 
 impl Store {
     /// Reads all of it.

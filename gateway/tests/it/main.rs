@@ -13,6 +13,7 @@ mod events;
 mod feed;
 mod fit;
 mod inventory;
+mod login;
 mod people;
 mod proxy;
 mod revocation;
