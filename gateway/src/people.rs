@@ -20,7 +20,7 @@ pub(crate) use self::{
     administrator::{create_first_admin, reset_admin},
     change::{ChangeError, change, check_name, reload},
     model::{Binding, People, Place, Role, Subject, User},
-    rights::{Holding, Scope, Standing, on_cluster, on_organization},
+    rights::{Holding, Rights, Scope, Standing},
     selector::{Labels, Selector, check_labels},
 };
 use crate::store::people::PeopleRows;

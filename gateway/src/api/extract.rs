@@ -9,7 +9,7 @@ use axum::{
 use http::{Request, StatusCode, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use kantaloupe_checks::Code;
-use kantaloupe_proto::agent_api::MAX_BODY_BYTES;
+use kantaloupe_proto::{agent_api::MAX_BODY_BYTES, headers};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use crate::{
     auth::Identity,
     authorize::Access,
     directory::Cluster,
-    people::{Standing, on_organization},
+    people::{Rights, Standing},
     problem::ApiError,
 };
 
@@ -57,7 +57,7 @@ struct Changed(CancellationToken);
 pub(super) fn standing(app: &App, caller: &Identity) -> Standing {
     let people = app.people.current();
     let user = people.user(&caller.user_id);
-    user.map(|user| on_organization(&people, user, caller.scope.as_ref()))
+    user.map(|user| Rights::of(&people, user, caller.scope.as_ref()).on_organization())
         .unwrap_or_default()
 }
 
@@ -65,6 +65,11 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        if headers::has_impersonation(&parts.headers) {
+            return Err(ApiError::forbidden(
+                "Nobody acts as another user here, but only at clusters (kubectl --as)",
+            ));
+        }
         let known = parts.extensions.get::<Arc<Identity>>().cloned();
         let identity = match known {
             Some(identity) => identity,

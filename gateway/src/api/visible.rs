@@ -11,7 +11,7 @@ use crate::{
     auth::Identity,
     authorize::Access,
     directory::Cluster,
-    people::on_cluster,
+    people::Rights,
     problem::ApiError,
     store::inventory::{Narrowed, is_of_namespace},
 };
@@ -33,11 +33,12 @@ impl Visible {
                 everything: false,
             };
         };
+        let rights = Rights::of(&people, user, caller.scope.as_ref());
         let all = app.directory.all_of(&caller.organization_id);
         let clusters: Vec<_> = all
             .into_iter()
             .filter_map(|cluster| {
-                let holding = on_cluster(&people, user, caller.scope.as_ref(), &cluster.id)?;
+                let holding = rights.on_cluster(&cluster.id)?;
                 Some((cluster, holding.reads))
             })
             .collect();

@@ -13,7 +13,7 @@ use kantaloupe_policy::{Grant, Namespaces};
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
 
-use crate::people::{Holding, People, Registry, Scope, on_cluster};
+use crate::people::{Holding, People, Registry, Rights, Scope};
 
 /// Clusters that one caller's rights are kept for. Those with open streams are kept beyond it, and there is a limit of these.
 const MAX_KEPT: usize = 2048;
@@ -243,7 +243,7 @@ fn work_out(
             .enabled_user(id)
             .filter(|target| people.may_act_as(caller_now, target))?,
     };
-    let holding = on_cluster(people, user, caller.scope, cluster_id)?;
+    let holding = Rights::of(people, user, caller.scope).on_cluster(cluster_id)?;
     let organization = people.organization(&user.organization_id)?;
     // Names are checked when they are given, so that these cannot fail; if one did, nothing is the safe answer.
     let value = |name: &str| HeaderValue::from_str(name).ok();

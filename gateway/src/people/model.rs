@@ -102,7 +102,7 @@ pub(crate) struct People {
     bindings: Vec<Arc<Binding>>,
     of_user: HashMap<String, Vec<Arc<Binding>>>,
     /// By organisation and group.
-    of_group: HashMap<(String, String), Vec<Arc<Binding>>>,
+    of_group: HashMap<String, HashMap<String, Vec<Arc<Binding>>>>,
     impersonators: Vec<ImpersonatorRow>,
     /// Of clusters by id, each with its organisation.
     labels: HashMap<String, (String, Labels)>,
@@ -148,7 +148,9 @@ impl People {
             Subject::User(id) => self.of_user.entry(id.clone()).or_default(),
             Subject::Group(name) => self
                 .of_group
-                .entry((binding.organization_id.clone(), name.clone()))
+                .entry(binding.organization_id.clone())
+                .or_default()
+                .entry(name.clone())
                 .or_default(),
         };
         list.push(Arc::clone(&binding));
@@ -229,10 +231,10 @@ impl People {
     /// What a user has, directly and by groups.
     pub(crate) fn bindings_of<'a>(&'a self, user: &'a User) -> impl Iterator<Item = &'a Arc<Binding>> {
         let own = self.of_user.get(&user.id);
-        let of_groups = user
-            .groups
-            .iter()
-            .filter_map(|group| self.of_group.get(&(user.organization_id.clone(), group.clone())));
+        let groups = self.of_group.get(&user.organization_id);
+        let of_groups = groups
+            .into_iter()
+            .flat_map(|groups| user.groups.iter().filter_map(|group| groups.get(group)));
         own.into_iter().chain(of_groups).flatten()
     }
 

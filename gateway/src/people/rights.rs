@@ -74,53 +74,93 @@ impl Scope {
     }
 }
 
-/// A binding cut by a scope.
-fn cut(scope: Option<&Scope>, binding: &Binding) -> Option<(Role, Namespaces)> {
-    match scope {
-        None => Some((binding.role, binding.namespaces.clone())),
-        Some(scope) => Some((scope.role(binding.role)?, scope.namespaces(&binding.namespaces)?)),
-    }
+/// A user's bindings, cut by the scope of a token. A disabled user has none.
+#[derive(Debug)]
+pub(crate) struct Rights<'a> {
+    people: &'a People,
+    scope: Option<&'a Scope>,
+    bindings: Vec<(&'a Binding, Role, Namespaces)>,
 }
 
-/// What a user holds on a cluster of his organisation; `None` if not even that there is one. A disabled user holds nothing.
-pub(crate) fn on_cluster(
-    people: &People,
-    user: &User,
-    scope: Option<&Scope>,
-    cluster_id: &str,
-) -> Option<Holding> {
-    if user.disabled_at.is_some() || scope.is_some_and(|scope| !scope.has_cluster(cluster_id)) {
-        return None;
-    }
-    let labels = people.labels(cluster_id);
-    let held = people
-        .bindings_of(user)
-        .filter(|binding| binding.covers(cluster_id, labels))
-        .filter_map(|binding| cut(scope, binding));
-    let mut holding: Option<Holding> = None;
-    for (role, namespaces) in held {
-        let holding = holding.get_or_insert_with(|| Holding {
-            grants: Vec::new(),
-            reads: namespaces.clone(),
-            manages: false,
-            audits: false,
-        });
-        add(&mut holding.reads, &namespaces);
-        if namespaces == Namespaces::All {
-            holding.manages |= role == Role::Admin;
-            holding.audits |= matches!(role, Role::Admin | Role::Auditor);
+impl<'a> Rights<'a> {
+    pub(crate) fn of(people: &'a People, user: &'a User, scope: Option<&'a Scope>) -> Self {
+        let cut = |binding: &'a Binding| match scope {
+            None => Some((binding, binding.role, binding.namespaces.clone())),
+            Some(scope) => Some((
+                binding,
+                scope.role(binding.role)?,
+                scope.namespaces(&binding.namespaces)?,
+            )),
+        };
+        let bindings = if user.disabled_at.is_some() {
+            vec![]
+        } else {
+            people
+                .bindings_of(user)
+                .filter_map(|binding| cut(binding))
+                .collect()
+        };
+        Self {
+            people,
+            scope,
+            bindings,
         }
-        if let Some(role) = role.at_api_servers() {
-            match holding.grants.iter_mut().find(|grant| grant.role == role) {
-                Some(grant) => add(&mut grant.namespaces, &namespaces),
-                None => holding.grants.push(Grant { role, namespaces }),
+    }
+
+    /// What the user holds on a cluster of his organisation; `None` if not even that there is one.
+    pub(crate) fn on_cluster(&self, cluster_id: &str) -> Option<Holding> {
+        if self.scope.is_some_and(|scope| !scope.has_cluster(cluster_id)) {
+            return None;
+        }
+        let labels = self.people.labels(cluster_id);
+        let mut holding: Option<Holding> = None;
+        for (binding, role, namespaces) in &self.bindings {
+            if !binding.covers(cluster_id, labels) {
+                continue;
+            }
+            let holding = holding.get_or_insert_with(|| Holding {
+                grants: Vec::new(),
+                reads: namespaces.clone(),
+                manages: false,
+                audits: false,
+            });
+            add(&mut holding.reads, namespaces);
+            if *namespaces == Namespaces::All {
+                holding.manages |= *role == Role::Admin;
+                holding.audits |= matches!(role, Role::Admin | Role::Auditor);
+            }
+            if let Some(role) = role.at_api_servers() {
+                match holding.grants.iter_mut().find(|grant| grant.role == role) {
+                    Some(grant) => add(&mut grant.namespaces, namespaces),
+                    None => holding.grants.push(Grant {
+                        role,
+                        namespaces: namespaces.clone(),
+                    }),
+                }
             }
         }
+        if let Some(holding) = &mut holding {
+            holding.grants.sort_by_key(|grant| grant.role);
+        }
+        holding
     }
-    if let Some(holding) = &mut holding {
-        holding.grants.sort_by_key(|grant| grant.role);
+
+    /// What the user holds on his organisation.
+    pub(crate) fn on_organization(&self) -> Standing {
+        let mut standing = Standing::default();
+        if self.scope.is_some_and(|scope| scope.clusters.is_some()) {
+            return standing;
+        }
+        for (binding, role, namespaces) in &self.bindings {
+            if binding.place != Place::Organization || *namespaces != Namespaces::All {
+                continue;
+            }
+            standing.role = standing.role.max(Some(*role));
+            standing.admin |= *role == Role::Admin;
+            standing.auditor |= matches!(role, Role::Admin | Role::Auditor);
+        }
+        standing
     }
-    holding
 }
 
 fn add(all: &mut Namespaces, more: &Namespaces) {
@@ -130,31 +170,11 @@ fn add(all: &mut Namespaces, more: &Namespaces) {
     }
 }
 
-/// What a user holds on his organisation.
-pub(crate) fn on_organization(people: &People, user: &User, scope: Option<&Scope>) -> Standing {
-    let mut standing = Standing::default();
-    if user.disabled_at.is_some() || scope.is_some_and(|scope| scope.clusters.is_some()) {
-        return standing;
-    }
-    for binding in people.bindings_of(user) {
-        if binding.place != Place::Organization {
-            continue;
-        }
-        let Some((role, Namespaces::All)) = cut(scope, binding) else {
-            continue;
-        };
-        standing.role = standing.role.max(Some(role));
-        standing.admin |= role == Role::Admin;
-        standing.auditor |= matches!(role, Role::Admin | Role::Auditor);
-    }
-    standing
-}
-
 /// Ids of the organisations that somebody can change.
 pub(super) fn with_admin(people: &People) -> HashSet<&str> {
     people
         .all_users()
-        .filter(|user| on_organization(people, user, None).admin)
+        .filter(|user| Rights::of(people, user, None).on_organization().admin)
         .map(|user| user.organization_id.as_str())
         .collect()
 }

@@ -86,7 +86,7 @@ fn only(names: &[&str]) -> Namespaces {
 }
 
 fn held(people: &People, scope: Option<&Scope>, cluster: &str) -> Option<Holding> {
-    on_cluster(people, people.user("ada").unwrap(), scope, cluster)
+    Rights::of(people, people.user("ada").unwrap(), scope).on_cluster(cluster)
 }
 
 fn set(names: &[&str]) -> BTreeSet<String> {
@@ -103,7 +103,7 @@ fn without_a_binding_nothing_is_there() {
         &[],
     )]);
     assert_eq!(held(&people, None, "c-1"), None);
-    let standing = on_organization(&people, people.user("ada").unwrap(), None);
+    let standing = Rights::of(&people, people.user("ada").unwrap(), None).on_organization();
     assert_eq!(standing, Standing::default());
 }
 
@@ -183,13 +183,16 @@ fn who_is_admin_of_some_namespaces_manages_nothing() {
     assert!(!holding.manages && !holding.audits);
     assert_eq!(holding.reads, only(&["a", "b"]));
     let user = some.user("ada").unwrap();
-    assert_eq!(on_organization(&some, user, None), Standing::default());
+    assert_eq!(
+        Rights::of(&some, user, None).on_organization(),
+        Standing::default()
+    );
 
     let one = people(vec![binding("1", &ada(), "admin", "env=prod", &[])]);
     assert!(held(&one, None, "c-1").unwrap().manages);
     let user = one.user("ada").unwrap();
     assert_eq!(
-        on_organization(&one, user, None),
+        Rights::of(&one, user, None).on_organization(),
         Standing::default(),
         "a cluster is not the organisation"
     );
@@ -244,8 +247,8 @@ fn a_scope_narrows_and_never_widens() {
 fn a_scope_cuts_what_is_held_on_the_organisation() {
     let people = people(vec![binding("1", &ada(), "admin", "*", &[])]);
     let user = people.user("ada").unwrap();
-    let of = |scope: Scope| on_organization(&people, user, Some(&scope));
-    assert!(on_organization(&people, user, None).admin);
+    let of = |scope: Scope| Rights::of(&people, user, Some(&scope)).on_organization();
+    assert!(Rights::of(&people, user, None).on_organization().admin);
     let role = |word| Scope {
         role: Role::of(word),
         ..Scope::default()
@@ -279,7 +282,10 @@ fn a_disabled_user_holds_nothing() {
     let people = People::new(rows, 1);
     assert_eq!(held(&people, None, "c-1"), None);
     let user = people.user("ada").unwrap();
-    assert_eq!(on_organization(&people, user, None), Standing::default());
+    assert_eq!(
+        Rights::of(&people, user, None).on_organization(),
+        Standing::default()
+    );
     assert!(people.enabled_user("ada").is_none());
 }
 

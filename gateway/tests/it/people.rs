@@ -260,6 +260,11 @@ async fn acting_as_another_takes_a_right_and_gives_no_more_than_the_other_has() 
         "nobody learns who there is"
     );
 
+    let mut own = boss.request(Method::GET, "/api/v1/users", empty());
+    own.headers_mut()
+        .insert("impersonate-user", HeaderValue::from_static("ci"));
+    assert_eq!(boss.exchange(own).await.0, 403, "at clusters only");
+
     // The scope of the caller's own token cuts what the other has.
     let scope = json!({ "name": "s", "scope": { "namespaces": ["b"] } });
     let scoped = made(admin, "/api/v1/users/boss/tokens", scope).await;

@@ -42,7 +42,7 @@ use crate::{
     directory::Cluster,
     inventory::events::Batch,
     metrics::InFlight,
-    people::on_cluster,
+    people::Rights,
     problem::ApiError,
     store::inventory::KINDS,
     streams::{Entry, Origin},
@@ -228,8 +228,8 @@ impl Listener {
         }
         let people = self.app.people.current();
         let user = people.user(&self.caller.user_id)?;
-        let holding = on_cluster(&people, user, self.caller.scope.as_ref(), &batch.cluster_id)?;
-        Some(holding.reads)
+        let rights = Rights::of(&people, user, self.caller.scope.as_ref());
+        Some(rights.on_cluster(&batch.cluster_id)?.reads)
     }
 
     fn render(&self, batch: &Batch) -> String {
