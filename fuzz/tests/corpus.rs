@@ -210,6 +210,13 @@ fn the_corpus_has_inputs_that_pass() {
     passes("assertion", &|seed| {
         assertion::Unverified::parse(&text(seed)).is_ok()
     });
+    passes("enroll", &|seed| {
+        serde_json::from_slice::<kantaloupe_proto::agent_api::EnrollRequest>(seed).is_ok()
+    });
+    passes("inventory", &|seed| {
+        let update = <kantaloupe_proto::pb::InventoryUpdate as prost::Message>::decode(seed.as_slice());
+        update.is_ok_and(|update| !update.upserts.is_empty())
+    });
     passes("quantity", &|seed| quantity::parse(&text(seed)).is_ok());
     passes("register", &|seed| {
         let read = register::parse(Grammar::Hami, &text(seed)[1..], "node");

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
+pub use self::intake::probe;
 use self::{events::Batch, writer::Job};
 pub(crate) use self::{
     follow::wake,

@@ -19,6 +19,8 @@ mod clusters;
 pub mod config;
 mod directory;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod inventory;
 mod io;

@@ -138,6 +138,33 @@ pub(super) fn take(update: InventoryUpdate) -> Taken {
     taken
 }
 
+/// Takes a message that anybody may have made, and says what does not hold of the outcome though it always must.
+pub fn probe(update: InventoryUpdate) -> Result<(), &'static str> {
+    let (upserts, removals) = (update.upserts.len(), update.removals.len());
+    // An error is an answer too.
+    let _violation = Session::new(String::new()).check(&update);
+    let taken = take(update);
+    let mut keys: Vec<_> = taken.rows.iter().map(|row| (row.kind, row.id.clone())).collect();
+    keys.extend(taken.removals.iter().cloned());
+    let all = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    if keys.len() != all {
+        return Err("a key counts twice");
+    }
+    if taken.rows.len() + taken.rejected.len() > upserts + removals {
+        return Err("there is more than was sent");
+    }
+    for row in &taken.rows {
+        let record =
+            Record::from_json(row.kind, row.value.as_bytes()).map_err(|_| "a value cannot be read back")?;
+        if record.id() != row.id.as_str() || !is_id(&row.id) || row.value.len() > MAX_VALUE {
+            return Err("a record is kept that is not the one of its id, or too large");
+        }
+    }
+    Ok(())
+}
+
 struct Refused {
     reason: Rejection,
     id: String,
