@@ -8,6 +8,7 @@
     reason = "helpers of a test fail the test; figures are for people"
 )]
 
+mod constrained;
 mod tries;
 
 use std::time::Duration;
