@@ -235,7 +235,7 @@ impl Config {
             "identity": {"secretName": self.secret_name},
             "tls": {"caFile": self.ca_file},
             "monitoring": self.monitoring.effective(),
-            "access": access::effective(&self.policy),
+            "access": self.effective_access(),
             "health": {"listen": self.health_listen},
             "logging": {"level": self.log_level},
             "drain": {"timeout": format!("{}ms", self.drain_timeout.as_millis())},

@@ -155,6 +155,7 @@ async fn connect(parts: Parts, shutdown: CancellationToken) -> Result<(), Failur
         kubernetes_version: Mutex::default(),
         pod_name: config.pod_name.clone(),
         access_profile: config.policy.profile.as_str(),
+        access_limits: config.access_limits(),
     });
     let store = KeyStore::new(client.clone(), &config.pod_namespace, &config.secret_name);
     let guard = Arc::new(Guard {

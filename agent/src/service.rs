@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use kantaloupe_proto::{
     PROTOCOL_VERSION,
     pb::{
-        DrainRequest, DrainResponse, HelloRequest, HelloResponse, OpenDataRequest, OpenDataResponse,
+        AccessLimits, DrainRequest, DrainResponse, HelloRequest, HelloResponse, OpenDataRequest,
+        OpenDataResponse,
         agent_service_server::{AgentService, AgentServiceServer},
     },
 };
@@ -36,6 +37,7 @@ pub(crate) struct Facts {
     pub(crate) kubernetes_version: Mutex<String>,
     pub(crate) pod_name: String,
     pub(crate) access_profile: &'static str,
+    pub(crate) access_limits: AccessLimits,
 }
 
 /// The gateway's wish for a data session.
@@ -103,6 +105,7 @@ impl AgentService for Service {
             kubernetes_version: self.facts.kubernetes_version.lock().clone(),
             pod_name: self.facts.pod_name.clone(),
             access_profile: self.facts.access_profile.to_owned(),
+            access_limits: Some(self.facts.access_limits.clone()),
         }))
     }
 

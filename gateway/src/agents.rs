@@ -13,6 +13,7 @@ mod connect;
 mod data;
 mod enroll;
 mod limit;
+pub(crate) mod limits;
 mod nonces;
 mod tunnel;
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     agents::Tunnel,
+    agents::limits::Limits,
     inventory::{Follower, Inventory},
     registry::Tunnels,
     state::{self, Facts, State},
@@ -31,6 +32,9 @@ pub(crate) struct AgentInfo {
     pub(crate) pod_name: String,
     pub(crate) cluster_uid: String,
     pub(crate) access_profile: String,
+    /// Unknown of older agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limits: Option<Limits>,
     pub(crate) connected_at: jiff::Timestamp,
     pub(crate) remote_addr: String,
 }
@@ -364,6 +368,7 @@ mod tests {
             pod_name: String::new(),
             cluster_uid: "uid".to_owned(),
             access_profile: "observe".to_owned(),
+            limits: None,
             connected_at: jiff::Timestamp::UNIX_EPOCH,
             remote_addr: String::new(),
         }

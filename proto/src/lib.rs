@@ -21,6 +21,7 @@ pub const PROTOCOL_VERSION: u32 = 1;
     missing_docs,
     unused_qualifications,
     clippy::default_trait_access,
+    clippy::struct_excessive_bools,
     reason = "generated; the .proto file holds the comments"
 )]
 pub mod pb {

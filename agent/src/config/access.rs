@@ -2,9 +2,10 @@
 
 use kantaloupe_checks::Code;
 use kantaloupe_policy::{LocalPolicy, Namespaces, Profile, ServiceRule};
+use kantaloupe_proto::pb::AccessLimits;
 use serde_json::{Value, json};
 
-use super::{Finding, Invalid, parse_flag, yaml::Section};
+use super::{Config, Finding, Invalid, parse_flag, yaml::Section};
 
 /// More Services than that are no list that somebody reads.
 const MAX_SERVICES: usize = 256;
@@ -44,20 +45,36 @@ pub(super) fn parse(root: &mut Section, findings: &mut Vec<Finding>) -> LocalPol
     policy
 }
 
-pub(super) fn effective(policy: &LocalPolicy) -> Value {
-    let namespaces: Vec<&str> = match &policy.namespaces {
-        Namespaces::All => Vec::new(),
-        Namespaces::Only(names) => names.iter().map(String::as_str).collect(),
-    };
-    json!({
-        "profile": policy.profile.as_str(),
-        "namespaces": namespaces,
-        "exec": policy.exec,
-        "logs": policy.logs,
-        "portForward": policy.port_forward,
-        "proxy": policy.proxy,
-        "services": policy.services.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    })
+impl Config {
+    /// The limits as the agent tells them to the gateway.
+    pub(crate) fn access_limits(&self) -> AccessLimits {
+        let policy = &self.policy;
+        AccessLimits {
+            namespaces: match &policy.namespaces {
+                Namespaces::All => Vec::new(),
+                Namespaces::Only(names) => names.iter().cloned().collect(),
+            },
+            exec: policy.exec,
+            logs: policy.logs,
+            port_forward: policy.port_forward,
+            proxy: policy.proxy,
+            services: policy.services.iter().map(ToString::to_string).collect(),
+            organization: self.organization.clone().unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn effective_access(&self) -> Value {
+        let limits = self.access_limits();
+        json!({
+            "profile": self.policy.profile.as_str(),
+            "namespaces": limits.namespaces,
+            "exec": limits.exec,
+            "logs": limits.logs,
+            "portForward": limits.port_forward,
+            "proxy": limits.proxy,
+            "services": limits.services,
+        })
+    }
 }
 
 fn parse_profile(text: &str) -> Result<Profile, Invalid> {

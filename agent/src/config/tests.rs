@@ -136,6 +136,13 @@ fn the_owners_limits_are_read() {
     let services: Vec<String> = policy.services.iter().map(ToString::to_string).collect();
     assert_eq!(services, ["monitoring/grafana:3000", "default/web:http"]);
     assert_eq!(policy.own_namespace.as_deref(), Some("kantaloupe-system"));
+    let text = "controlPlane: {url: https://gw}\naccess: {namespaces: [a], logs: false, services: ['a/b:1']}";
+    let limits = Config::parse(text, env).unwrap().access_limits();
+    assert_eq!(
+        (limits.namespaces, limits.services),
+        (vec!["a".to_owned()], vec!["a/b:1".to_owned()])
+    );
+    assert!(limits.exec && !limits.logs);
     assert_eq!(access("{namespaces: []}").unwrap().namespaces, Namespaces::All);
     // What could be meant as "none" never reads as "all".
     for bad in [

@@ -147,6 +147,9 @@ async fn it_enrols_connects_says_who_it_is_and_serves() {
     assert_eq!(hello.cluster_uid, CLUSTER_UID);
     assert_eq!(hello.pod_name, "agent-0");
     assert_eq!(hello.access_profile, "admin");
+    let limits = hello.access_limits.unwrap();
+    assert!(limits.exec && limits.logs && limits.port_forward && !limits.proxy);
+    assert!(limits.namespaces.is_empty() && limits.services.is_empty() && limits.organization.is_empty());
     assert_eq!(tunnel.claims.cluster_id, "c-1a2b3c4d");
     assert_eq!(tunnel.claims.cluster_uid, CLUSTER_UID);
     assert_eq!(tunnel.claims.audience, "test-gateway");

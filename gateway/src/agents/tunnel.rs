@@ -254,6 +254,7 @@ fn describe(agent: HelloResponse, peer: SocketAddr) -> AgentInfo {
         pod_name: clipped(agent.pod_name),
         cluster_uid: clipped(agent.cluster_uid),
         access_profile: clipped(agent.access_profile),
+        limits: agent.access_limits.map(Into::into),
         connected_at: jiff::Timestamp::now(),
         remote_addr: peer.ip().to_canonical().to_string(),
     }

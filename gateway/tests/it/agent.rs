@@ -341,6 +341,7 @@ impl AgentService for Control {
             kubernetes_version: "v1.34.4".to_owned(),
             pod_name: "kantaloupe-agent-0".to_owned(),
             access_profile: "observe".to_owned(),
+            access_limits: None,
         }))
     }
 
