@@ -36,6 +36,7 @@ use crate::{
     directory::Directory,
     files, inventory,
     journal::Journal,
+    limits::Limits,
     listener,
     login::Logins,
     metrics::Metrics,
@@ -91,6 +92,7 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) people: Arc<people::Registry>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) limits: Limits,
     /// Places for exports of the audit.
     pub(crate) exports: Arc<Semaphore>,
     pub(crate) auth: Auth,
@@ -205,6 +207,7 @@ impl Gateway {
             logins,
             store,
             audit,
+            limits: Limits::new(&config.limits),
             exports: api::exports(),
             directory,
             changes: ChangeLock::default(),

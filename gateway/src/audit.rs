@@ -14,6 +14,7 @@ mod ingest;
 mod journal;
 mod metrics;
 mod noise;
+mod request;
 mod store;
 mod verify;
 mod walk;
@@ -40,6 +41,7 @@ pub(crate) use self::{
     entry::{Decision, Entry, Phase, text},
     ingest::run,
     journal::JournalError,
+    request::{About, Pending, Refused},
     store::{AuditStore, Page, Query},
     verify::{VerifyError, verify},
 };

@@ -3,13 +3,17 @@
 //! Values arrive as text and are parsed together, so that one start reports every mistake instead of the first.
 
 mod audit;
+mod limits;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use url::Url;
 
-pub use self::audit::{AuditArgs, AuditConfig, AuditFailure};
+pub use self::{
+    audit::{AuditArgs, AuditConfig, AuditFailure},
+    limits::{Limit, LimitArgs, LimitConfig},
+};
 use crate::oidc::config::{OidcArgs, OidcConfig};
 
 /// Longer than the pauses of somebody who works on a cluster, since the first request after it waits for a handshake;
@@ -85,6 +89,9 @@ pub struct ServeArgs {
     /// Login at an OpenID Connect provider.
     #[command(flatten)]
     pub oidc: OidcArgs,
+    /// What callers may use.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 /// Where the certificate comes from.
@@ -167,6 +174,8 @@ pub struct Config {
     pub audit: AuditConfig,
     /// Login at an OpenID Connect provider, if there is one.
     pub oidc: Option<OidcConfig>,
+    /// What callers may use.
+    pub limits: LimitConfig,
     /// How long an agent's data session stays open without a stream. No option: only tests have a reason to change it.
     pub data_idle: Duration,
 }
@@ -199,6 +208,7 @@ impl Config {
             drain_timeout: DEFAULT_DRAIN,
             audit: AuditConfig::default(),
             oidc: None,
+            limits: LimitConfig::DEFAULT,
             data_idle: DATA_IDLE,
         }
     }
@@ -220,6 +230,7 @@ impl Config {
             drain_timeout = ?self.drain_timeout,
             audit = ?self.audit,
             oidc_issuer = self.oidc.as_ref().map(|oidc| oidc.issuer.as_str()),
+            limits = ?self.limits,
             "starting"
         );
     }
@@ -300,6 +311,7 @@ impl TryFrom<ServeArgs> for Config {
                     drain_timeout,
                     audit,
                     oidc,
+                    limits: LimitConfig::from(&args.limits),
                     data_idle: DATA_IDLE,
                 })
             }

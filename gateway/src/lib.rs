@@ -25,6 +25,7 @@ mod ids;
 mod inventory;
 mod io;
 mod journal;
+mod limits;
 mod listener;
 pub mod logging;
 mod login;

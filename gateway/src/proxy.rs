@@ -3,6 +3,7 @@
 //! Bodies stream both ways without a copy of ours; whoever hangs up resets the stream in the tunnel.
 
 mod cluster_body;
+mod meter;
 mod upgrade;
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +14,10 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use kantaloupe_checks::Code;
-use kantaloupe_proto::{headers, request};
+use kantaloupe_proto::{
+    headers,
+    request::{self, RequestInfo},
+};
 use kantaloupe_tunnel::{
     fair::Fair,
     link::Handle,
@@ -22,9 +26,11 @@ use kantaloupe_tunnel::{
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 pub(crate) use self::cluster_body::ClusterBody;
+use self::meter::{Meter, Received};
 use crate::{
     agents::{InUse, NoData, Tunnel},
     app::App,
+    audit::{self, About},
     auth::{AuthError, Identity},
     authorize::{self, Authorized},
     body::Body,
@@ -43,6 +49,23 @@ pub(crate) const PREFIX: &str = "/clusters/";
 /// a request that waits is better than one that fails. Beyond it the user is told.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What was found out of a request, for the entry that says why it was refused.
+#[derive(Default)]
+struct Known {
+    identity: Option<Arc<Identity>>,
+    cluster: Option<Arc<Cluster>>,
+    info: Option<RequestInfo>,
+}
+
+/// A request that may go to its cluster, and is in the audit.
+struct Granted {
+    identity: Arc<Identity>,
+    cluster: Arc<Cluster>,
+    authorized: Authorized,
+    target: PathAndQuery,
+    meter: Meter,
+}
+
 /// What a stream to a cluster holds while it is open, and what ends it.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -51,6 +74,8 @@ pub(crate) struct Lease {
     authorized: Authorized,
     /// Keeps the token in memory, so that deleting it finds this stream.
     _identity: Arc<Identity>,
+    /// Of the answer.
+    meter: Meter,
     /// The session that the stream is on, as soon as it is on one.
     session: Option<InUse>,
     _permit: OwnedSemaphorePermit,
@@ -106,8 +131,34 @@ type Refused = (Outcome, Refusal);
 async fn forward(
     app: &Arc<App>,
     origin: &Origin,
-    mut user: Request<Incoming>,
+    user: Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
+    let id = uuid::Uuid::now_v7();
+    let mut known = Known::default();
+    let granted = match admit(app, origin, id, &user, &mut known).await {
+        Ok(granted) => granted,
+        Err((outcome, refusal)) => {
+            known.refused(app, origin, id, user.uri().path(), &refusal);
+            return Err((outcome, refusal));
+        }
+    };
+    let pending = Arc::clone(&granted.meter.pending);
+    let passed = pass(app, origin, granted, user).await;
+    if let Err((_, refusal)) = &passed {
+        pending.answered(refusal.status());
+        pending.because(refusal.message());
+    }
+    passed
+}
+
+/// Finds out who asks for what, whether he may, and writes down that he does.
+async fn admit(
+    app: &Arc<App>,
+    origin: &Origin,
+    id: uuid::Uuid,
+    user: &Request<Incoming>,
+    known: &mut Known,
+) -> Result<Granted, Refused> {
     let identity = match app.auth.authenticate(user.headers(), App::now()).await {
         Ok(identity) => identity,
         Err(AuthError::Store(error)) => {
@@ -118,6 +169,7 @@ async fn forward(
         }
         Err(error) => return Err((Outcome::Unauthorized, Refusal::unauthorized(sentence(&error)))),
     };
+    known.identity = Some(Arc::clone(&identity));
     let (name, path) = split(user.uri().path()).ok_or_else(|| {
         (
             Outcome::NotFound,
@@ -126,10 +178,24 @@ async fn forward(
     })?;
     let seen = authorize::see(app, &identity, user.headers(), name)?;
     let cluster = Arc::clone(&seen.cluster);
+    known.cluster = Some(Arc::clone(&cluster));
+    let admitted = app
+        .limits
+        .admit(
+            &identity.user_id,
+            &cluster.id,
+            &identity.organization_id,
+            Instant::now(),
+        )
+        .map_err(|exceeded| {
+            let refusal = Refusal::too_many(exceeded).retry_after(exceeded.retry_after());
+            (Outcome::Limited, refusal)
+        })?;
     let info = request::parse(user.method(), path, user.uri().query())
         .map_err(|e| (Outcome::Refused, Refusal::bad_request(e)))?;
+    let info = known.info.insert(info);
     let authorized = seen
-        .authorize(&info)
+        .authorize(info)
         .map_err(|refusal| (Outcome::Refused, refusal))?;
     let target = target(path, user.uri().query()).ok_or_else(|| {
         (
@@ -137,7 +203,46 @@ async fn forward(
             Refusal::bad_request("the path or query is not valid in a URI"),
         )
     })?;
+    tracing::debug!(
+        user = %identity.user_name, acts_as = ?authorized.user(), organization = ?authorized.organization(),
+        role = %authorized.grant().role, cluster = %cluster.id, verb = %info.verb, resource = %info.resource,
+        subresource = %info.subresource, namespace = %info.namespace, request_id = %id, peer = %origin.peer, "request"
+    );
+    let about = About::new(
+        id,
+        origin.peer.ip(),
+        Arc::clone(&identity),
+        Arc::clone(&cluster),
+        info.clone(),
+        &authorized,
+    );
+    let pending = app.audit.begin(about).map_err(|error| {
+        tracing::debug!(%error, "request refused");
+        (Outcome::ServerError, Refusal::unaudited())
+    })?;
+    Ok(Granted {
+        identity,
+        cluster,
+        authorized,
+        target,
+        meter: Meter::new(pending, Arc::new(admitted)),
+    })
+}
 
+/// Takes a request to its cluster.
+async fn pass(
+    app: &Arc<App>,
+    origin: &Origin,
+    granted: Granted,
+    mut user: Request<Incoming>,
+) -> Result<Response<Body>, Refused> {
+    let Granted {
+        identity,
+        cluster,
+        authorized,
+        target,
+        meter,
+    } = granted;
     // Told before the limit, which a cluster without an agent cannot reach for a better reason.
     pick(&cluster, &[]).ok_or_else(|| offline(&cluster))?;
     let permit = Arc::clone(&cluster.streams).try_acquire_owned().map_err(|_| {
@@ -145,14 +250,8 @@ async fn forward(
             "cluster {} has {MAX_STREAMS} streams open, which is the limit",
             cluster.name
         );
-        (Outcome::Limited, Refusal::too_many(what))
+        (Outcome::Limited, Refusal::too_many(what).retry_after(1))
     })?;
-    let request_id = uuid::Uuid::now_v7();
-    tracing::debug!(
-        user = %identity.user_name, acts_as = ?authorized.user(), organization = ?authorized.organization(),
-        role = %authorized.grant().role, cluster = %cluster.id, verb = %info.verb, resource = %info.resource,
-        subresource = %info.subresource, namespace = %info.namespace, %request_id, peer = %origin.peer, "request"
-    );
     let mut lease = Lease {
         _entry: origin.streams.add(Some(&cluster), authorized.ended()),
         _in_flight: InFlight::new(&app.metrics.streams),
@@ -160,16 +259,38 @@ async fn forward(
         cluster,
         authorized,
         _identity: identity,
+        meter,
         session: None,
     };
-    let mut request_id_buffer = [0; uuid::fmt::Hyphenated::LENGTH];
-    let request_id = &*request_id.hyphenated().encode_lower(&mut request_id_buffer);
     if kantaloupe_tunnel::upgrade::is_upgrade(&user) {
-        return upgrade::forward(app, lease, user, target, request_id).await;
+        return upgrade::forward(app, lease, user, target).await;
     }
-    own_headers(user.headers_mut(), &lease.authorized, request_id);
-    let response = send(app, &mut lease, |link| to_agent(user, target, link)).await?;
+    own_headers(user.headers_mut(), &lease);
+    let up = lease.meter.other();
+    let response = send(app, &mut lease, |link| to_agent(user, target, link, up)).await?;
     Ok(answer(response, lease))
+}
+
+impl Known {
+    /// Writes a refusal down.
+    fn refused(&self, app: &App, origin: &Origin, id: uuid::Uuid, path: &str, refusal: &Refusal) {
+        let people = app.people.current();
+        let organization = self
+            .identity
+            .as_ref()
+            .and_then(|identity| people.organization(&identity.organization_id));
+        app.audit.refused(&audit::Refused {
+            id,
+            source: origin.peer.ip(),
+            identity: self.identity.as_deref(),
+            organization: organization.map_or("", |organization| &organization.name),
+            cluster: self.cluster.as_deref(),
+            info: self.info.as_ref(),
+            path,
+            status: refusal.status(),
+            reason: refusal.message(),
+        });
+    }
 }
 
 /// Cluster and API server's path of `/clusters/{cluster}/kubernetes{path}`.
@@ -198,23 +319,31 @@ fn target(path: &str, query: Option<&str>) -> Option<PathAndQuery> {
 }
 
 /// Takes out what a user must not say, and says who the user is.
-fn own_headers(headers: &mut HeaderMap, authorized: &Authorized, request_id: &str) {
+fn own_headers(headers: &mut HeaderMap, lease: &Lease) {
     headers::strip_untrusted(headers);
     // Answered here already: reading the body sends 100 Continue.
     headers.remove(header::EXPECT);
     headers.remove(header::HOST);
-    authorized.tell(headers);
+    lease.authorized.tell(headers);
+    let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = &*lease.meter.pending.id().hyphenated().encode_lower(&mut buffer);
     headers.insert(
         headers::REQUEST_ID,
-        HeaderValue::from_str(request_id).expect("a UUID is a valid header"),
+        HeaderValue::from_str(id).expect("a UUID is a valid header"),
     );
 }
 
-fn to_agent(user: Request<Incoming>, target: PathAndQuery, link: &Handle) -> Request<session::Body> {
+fn to_agent(
+    user: Request<Incoming>,
+    target: PathAndQuery,
+    link: &Handle,
+    up: Meter,
+) -> Request<session::Body> {
     let (head, body) = user.into_parts();
     let body = if body.is_end_stream() {
         Empty::new().map_err(|never| match never {}).boxed_unsync()
     } else {
+        let body = Received::new(body, up);
         Fair::new(body.map_err(Into::into), link.clone()).boxed_unsync()
     };
     let mut request = Request::new(body);
@@ -353,6 +482,7 @@ fn answer(response: Response<Incoming>, lease: Lease) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     headers::strip_hop_by_hop(&mut head.headers);
     headers::strip_for_other_names(&mut head.headers);
+    lease.meter.pending.answered(head.status);
     head.version = http::Version::default();
     Response::from_parts(head, Body::Cluster(ClusterBody::new(body, lease)))
 }

@@ -1,6 +1,6 @@
 //! Errors on the way to a cluster, as Kubernetes writes them: clients such as kubectl print `message`.
 //!
-//! There is never a `Retry-After`: client-go repeats a request up to ten times when it sees one.
+//! Only a limit that is reached has a `Retry-After`: client-go repeats a request up to ten times when it sees one.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use kantaloupe_checks::{Code, Fault};
@@ -15,6 +15,8 @@ pub(crate) struct Refusal {
     /// Kubernetes' word for the kind of error.
     reason: &'static str,
     message: String,
+    /// Seconds after which it may be tried again.
+    retry_after: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -27,11 +29,19 @@ struct Status<'a> {
     status: &'static str,
     message: &'a str,
     reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
     code: u16,
 }
 
 #[derive(Serialize)]
 struct Empty {}
+
+#[derive(Serialize)]
+struct Details {
+    #[serde(rename = "retryAfterSeconds")]
+    retry_after_seconds: u64,
+}
 
 impl Refusal {
     fn new(status: StatusCode, reason: &'static str, code: Code, what: impl std::fmt::Display) -> Self {
@@ -39,6 +49,7 @@ impl Refusal {
             status,
             reason,
             message: format!("{what} ({code})"),
+            retry_after: None,
         }
     }
 
@@ -70,6 +81,32 @@ impl Refusal {
             Code::SRV_003,
             what,
         )
+    }
+
+    /// Says when to try again, which clients such as client-go then do by themselves.
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds.max(1));
+        self
+    }
+
+    /// 503: what is done could not be written down.
+    pub(crate) fn unaudited() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailable",
+            Code::AUDIT_001,
+            "the gateway's audit cannot be written, so that requests are refused",
+        )
+    }
+
+    /// The status.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The message, with the code.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// 503.
@@ -106,6 +143,9 @@ impl Refusal {
             status: "Failure",
             message: &self.message,
             reason: self.reason,
+            details: self
+                .retry_after
+                .map(|retry_after_seconds| Details { retry_after_seconds }),
             code: self.status.as_u16(),
         };
         let json = serde_json::to_vec(&body).expect("texts and numbers always serialize");
@@ -113,6 +153,9 @@ impl Refusal {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if let Some(warning) = warning(&self.message) {
             headers.insert(header::WARNING, warning);
         }
@@ -161,6 +204,22 @@ mod tests {
             "reason": "ServiceUnavailable", "code": 503,
         });
         assert_eq!(json, expected);
+    }
+
+    #[tokio::test]
+    async fn a_limit_says_when_to_try_again() {
+        let response = Refusal::too_many("enough").retry_after(3).into_response();
+        assert_eq!(
+            (
+                response.status().as_u16(),
+                &response.headers()[header::RETRY_AFTER]
+            ),
+            (429, &HeaderValue::from(3))
+        );
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(json["reason"], "TooManyRequests");
+        assert_eq!(json["details"]["retryAfterSeconds"], 3);
     }
 
     #[test]

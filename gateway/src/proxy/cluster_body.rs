@@ -21,6 +21,8 @@ struct Revoked;
 /// The body, with what it holds.
 pub(crate) struct ClusterBody {
     body: Incoming,
+    /// All of it has gone out.
+    ended: bool,
     lease: Lease,
     /// Made when the body first has nothing to give: an answer that comes in one piece never pays for it.
     revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
@@ -30,8 +32,48 @@ impl ClusterBody {
     pub(super) fn new(body: Incoming, lease: Lease) -> Self {
         Self {
             body,
+            ended: false,
             lease,
             revoked: None,
+        }
+    }
+}
+
+type Polled = Option<Result<Frame<Bytes>, BoxError>>;
+
+impl ClusterBody {
+    fn end_revoked(&mut self) -> Poll<Polled> {
+        self.lease.meter.pending.because(Revoked.to_string());
+        Poll::Ready(Some(Err(Revoked.into())))
+    }
+
+    /// Counts what has come.
+    fn passed(&mut self, frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Polled {
+        match frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.lease.meter.sent(data.len());
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                let why = format!("the cluster's answer broke off: {error}");
+                self.lease.meter.pending.because(why);
+                Some(Err(error.into()))
+            }
+            None => {
+                self.ended = true;
+                None
+            }
+        }
+    }
+}
+
+impl Drop for ClusterBody {
+    fn drop(&mut self) {
+        if !self.ended && !http_body::Body::is_end_stream(&self.body) {
+            let why = "the caller left before the end of the answer";
+            self.lease.meter.pending.because(why);
         }
     }
 }
@@ -55,13 +97,18 @@ impl http_body::Body for ClusterBody {
         let this = self.get_mut();
         // Before the body: what is buffered must not leave any more.
         if this.lease.is_revoked() {
-            return Poll::Ready(Some(Err(Revoked.into())));
+            return this.end_revoked();
         }
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|result| result.map_err(Into::into)));
+        if this.lease.meter.poll_ready(cx).is_ready()
+            && let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx)
+        {
+            return Poll::Ready(this.passed(frame));
         }
         let revoked = this.revoked.get_or_insert_with(|| Box::pin(this.lease.revoked()));
-        revoked.as_mut().poll(cx).map(|()| Some(Err(Revoked.into())))
+        match revoked.as_mut().poll(cx) {
+            Poll::Ready(()) => this.end_revoked(),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -14,7 +14,11 @@ use kantaloupe_tunnel::upgrade;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use super::{Lease, Refused, answer, own_headers, send};
+use super::{
+    Lease, Refused, answer,
+    meter::{Meter, Metered},
+    own_headers, send,
+};
 use crate::{app::App, body::Body, io::UpgradedIo, metrics::Outcome, status::Refusal};
 
 /// What the API server upgrades to. Anything else, such as h2c, would let later requests pass unseen.
@@ -28,7 +32,6 @@ pub(super) async fn forward(
     mut lease: Lease,
     mut user: Request<Incoming>,
     target: PathAndQuery,
-    request_id: &str,
 ) -> Result<Response<Body>, Refused> {
     let bad = |error: upgrade::Error| (Outcome::Refused, Refusal::bad_request(error));
     let protocol = user
@@ -44,7 +47,7 @@ pub(super) async fn forward(
         return Err((Outcome::Refused, Refusal::bad_request(what)));
     }
     let from_user = on(&mut user);
-    own_headers(user.headers_mut(), &lease.authorized, request_id);
+    own_headers(user.headers_mut(), &lease);
     let headers = std::mem::take(user.headers_mut());
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
     let request = upgrade::connect_request(user.method(), &protocol, target, headers, body).map_err(bad)?;
@@ -65,30 +68,35 @@ pub(super) async fn forward(
     app.metrics.upgrades.inc();
     let hard = app.stop.hard.clone();
     let span = tracing::debug_span!("stream", cluster = %lease.cluster.id);
+    let pending = Arc::clone(&lease.meter.pending);
+    pending.answered(head.status);
+    let meter = lease.meter.other();
     let task = async move {
-        tokio::select! {
+        let why = tokio::select! {
             biased;
-            () = lease.revoked() => tracing::debug!("stream ended: access was revoked"),
-            () = hard.cancelled() => tracing::debug!("stream ended: the gateway stops"),
-            () = splice(from_user, to_agent) => {}
+            () = lease.revoked() => Some("access was revoked".to_owned()),
+            () = hard.cancelled() => Some("the gateway stopped".to_owned()),
+            ended = splice(from_user, to_agent, meter) => ended.err(),
+        };
+        tracing::debug!(why, "stream ended");
+        if let Some(why) = why {
+            pending.because(why);
         }
     };
     app.user_tasks.spawn(task.instrument(span));
     Ok(Response::from_parts(head, Body::empty()))
 }
 
-async fn splice(from_user: OnUpgrade, to_agent: OnUpgrade) {
-    let (user, agent) = match timeout(UPGRADE, async { tokio::try_join!(from_user, to_agent) }).await {
-        Ok(Ok(both)) => both,
-        Ok(Err(error)) => return tracing::debug!(%error, "upgrade failed"),
-        Err(_) => return tracing::debug!("upgrade did not come"),
-    };
-    let user = match UpgradedIo::new(user) {
-        Ok(user) => user,
-        Err(error) => return tracing::warn!(%error, "upgrade failed"),
-    };
-    match upgrade::splice(user, TokioIo::new(agent)).await {
-        Ok((up, down)) => tracing::debug!(up, down, "stream ended"),
-        Err(error) => tracing::debug!(%error, "stream broke"),
-    }
+/// Moves bytes until both ends have finished, or says why they did not.
+async fn splice(from_user: OnUpgrade, to_agent: OnUpgrade, meter: Meter) -> Result<(), String> {
+    let both = timeout(UPGRADE, async { tokio::try_join!(from_user, to_agent) });
+    let (user, agent) = both
+        .await
+        .map_err(|_| "the connection did not change its protocol in time".to_owned())?
+        .map_err(|error| format!("the connection did not change its protocol: {error}"))?;
+    let user = UpgradedIo::new(user).map_err(|error| error.to_string())?;
+    upgrade::splice(Metered::new(user, meter), TokioIo::new(agent))
+        .await
+        .map(|_| ())
+        .map_err(|error| format!("the stream broke off: {error}"))
 }
