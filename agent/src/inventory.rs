@@ -12,6 +12,7 @@ pub mod from;
 mod guarded;
 mod metrics;
 mod platform;
+mod protobuf;
 mod service;
 mod source;
 #[cfg(test)]
@@ -36,7 +37,10 @@ use tokio::{
 use tracing::{Instrument, info, info_span};
 use uuid::Uuid;
 
-pub(crate) use self::{metrics::InventoryMetrics, platform::examine, service::server, usage::measure};
+pub(crate) use self::{
+    metrics::InventoryMetrics, platform::examine, protobuf::client as pods_client, service::server,
+    usage::measure,
+};
 
 /// A gateway that restarts, or moves to another tunnel, asks again within seconds; a short outage of the network is over by then too.
 const LINGER: Duration = Duration::from_mins(5);
@@ -51,6 +55,8 @@ pub(crate) struct Inventory(Arc<Shared>);
 
 struct Shared {
     client: kube::Client,
+    /// For watches of pods.
+    pods: kube::Client,
     metrics: InventoryMetrics,
     state: Mutex<State>,
     /// Counts changes of the index.
@@ -82,7 +88,8 @@ pub(crate) struct Subscription {
 }
 
 impl Inventory {
-    pub(crate) fn new(client: kube::Client, metrics: InventoryMetrics) -> Self {
+    /// `pods` follows pods, `client` everything else.
+    pub(crate) fn new(client: kube::Client, pods: kube::Client, metrics: InventoryMetrics) -> Self {
         let state = State {
             epoch: new_epoch(),
             index: Index::default(),
@@ -91,6 +98,7 @@ impl Inventory {
         };
         Self(Arc::new(Shared {
             client,
+            pods,
             metrics,
             state: Mutex::new(state),
             changed: watch::Sender::new(0),

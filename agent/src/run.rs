@@ -54,6 +54,7 @@ pub async fn start(config: Config, kube: kube::Config, shutdown: CancellationTok
     };
     let upstream = Upstream::new(&kube).map_err(|error| unusable(&error))?;
     let client = kube::Client::try_from(kube.clone()).map_err(|error| unusable(&error))?;
+    let pods = inventory::pods_client(kube.clone()).map_err(|error| unusable(&error))?;
     let listener = health::bind(config.health_listen).await?;
     let health_address = listener.local_addr().unwrap_or(config.health_listen);
     info!(address = %health_address, "health checks and metrics");
@@ -66,6 +67,7 @@ pub async fn start(config: Config, kube: kube::Config, shutdown: CancellationTok
         control_plane,
         upstream,
         client,
+        pods,
         metrics,
         health: Arc::clone(&health),
     };
@@ -112,6 +114,7 @@ struct Parts {
     control_plane: ControlPlane,
     upstream: Upstream,
     client: kube::Client,
+    pods: kube::Client,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
 }
@@ -129,6 +132,7 @@ async fn connect(parts: Parts, shutdown: CancellationToken) -> Result<(), Failur
         control_plane,
         upstream,
         client,
+        pods,
         metrics,
         health,
     } = parts;
@@ -138,7 +142,7 @@ async fn connect(parts: Parts, shutdown: CancellationToken) -> Result<(), Failur
         uid = read_cluster_uid(&client, &health) => uid,
     };
     info!(cluster_uid = uid, "the cluster's identity");
-    let inventory = Inventory::new(client.clone(), metrics.inventory.clone());
+    let inventory = Inventory::new(client.clone(), pods, metrics.inventory.clone());
     let _watches = AbortOnDropHandle::new(tokio::spawn(inventory.clone().run().in_current_span()));
     let usage = inventory::measure(
         inventory.feed(),

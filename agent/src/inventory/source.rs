@@ -99,7 +99,11 @@ impl Watches<'_> {
         <F::Object as Resource>::DynamicType:
             Default + Clone + Send + Sync + std::fmt::Debug + Eq + std::hash::Hash + 'static,
     {
-        let api: Api<Guarded<F::Object>> = Api::all_with(self.shared.client.clone(), version);
+        let client = match kind {
+            Watched::Pods => &self.shared.pods,
+            _ => &self.shared.client,
+        };
+        let api: Api<Guarded<F::Object>> = Api::all_with(client.clone(), version);
         let watch = follow(Arc::clone(self.shared), kind, api, self.streaming, what);
         self.tasks
             .spawn(watch.instrument(info_span!("watch", source = kind.plural())));

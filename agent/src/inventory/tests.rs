@@ -106,7 +106,11 @@ impl Fake {
             async move { response }
         }))
         .await;
-        let inventory = Inventory::new(kubernetes.client(), InventoryMetrics::default());
+        let inventory = Inventory::new(
+            kubernetes.client(),
+            kubernetes.client(),
+            InventoryMetrics::default(),
+        );
         let run = AbortOnDropHandle::new(tokio::spawn(inventory.clone().run()));
         Self {
             lists,
