@@ -1,6 +1,6 @@
 //! The second port: health and metrics, plain HTTP, for the machine that the gateway runs on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -8,11 +8,29 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
 use crate::app::App;
+
+/// Probes and scrapers. More at once is a mistake or an attack.
+const MAX_CONNECTIONS: usize = 64;
+/// A client that has sent no request head by then is no probe. It is also how long a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// One connection's whole life, so that one that never reads goes too. Scrapers reconnect.
+const CONNECTION_LIFETIME: Duration = Duration::from_mins(5);
+/// After a failed accept (out of file descriptors), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const OPENMETRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
@@ -34,9 +52,41 @@ pub(crate) async fn serve(app: Arc<App>, registry: Registry, listener: TcpListen
             app,
             registry: Arc::new(registry),
         });
-    let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-    if let Err(error) = served.await {
-        tracing::error!(%error, "admin port failed");
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::debug!(%error, "admin port: accept failed");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            tracing::debug!(%peer, "admin port: too many connections");
+            continue;
+        };
+        let (router, stop) = (router.clone(), stop.clone());
+        let connection = async move {
+            let service = service_fn(move |request: Request<Incoming>| router.clone().oneshot(request));
+            let serving = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(socket), service);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                // How a scraper hangs up is its own matter.
+                _ = timeout(CONNECTION_LIFETIME, serving) => {}
+            }
+            drop(slot);
+        };
+        connections.spawn(connection.instrument(tracing::debug_span!("admin", %peer)));
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) struct Settings {
     pub(crate) own_ca: Option<String>,
     /// Records that one cluster's inventory may have.
     pub(crate) inventory_records: u32,
+    /// Longest wait for a request's head.
+    pub(crate) head_timeout: Duration,
     /// Longest time that an API token may be good, seconds.
     pub(crate) token_seconds: i64,
 }
@@ -200,6 +202,7 @@ impl Gateway {
                 pin: tls.pin.clone(),
                 own_ca: tls.own_ca.clone(),
                 inventory_records: config.inventory_records,
+                head_timeout: config.head_timeout,
                 token_seconds: i64::from(config.token_days) * 24 * 3600,
             },
             auth: Auth::new(store.clone(), Arc::clone(&people)),

@@ -241,6 +241,9 @@ impl Audit {
     }
 
     fn append(&self, entry: &mut Entry<'_>) -> Result<(), JournalError> {
+        if !self.config.enabled {
+            return Ok(());
+        }
         let begun = Instant::now();
         let head = match self.journal.append(entry) {
             Ok(head) => head,

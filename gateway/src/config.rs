@@ -14,7 +14,10 @@ pub use self::{
     audit::{AuditArgs, AuditConfig, AuditFailure},
     limits::{Limit, LimitArgs, LimitConfig},
 };
-use crate::oidc::config::{OidcArgs, OidcConfig};
+use crate::{
+    listener::HEADER_READ,
+    oidc::config::{OidcArgs, OidcConfig},
+};
 
 /// Longer than the pauses of somebody who works on a cluster, since the first request after it waits for a handshake;
 /// a session costs the gateway as much as all the rest of an idle agent.
@@ -178,6 +181,8 @@ pub struct Config {
     pub limits: LimitConfig,
     /// How long an agent's data session stays open without a stream. No option: only tests have a reason to change it.
     pub data_idle: Duration,
+    /// Longest wait for a request's head. No option: only tests have a reason to change it.
+    pub head_timeout: Duration,
 }
 
 /// Every mistake found in the settings.
@@ -210,6 +215,7 @@ impl Config {
             oidc: None,
             limits: LimitConfig::DEFAULT,
             data_idle: DATA_IDLE,
+            head_timeout: HEADER_READ,
         }
     }
 }
@@ -313,6 +319,7 @@ impl TryFrom<ServeArgs> for Config {
                     oidc,
                     limits: LimitConfig::from(&args.limits),
                     data_idle: DATA_IDLE,
+                    head_timeout: HEADER_READ,
                 })
             }
             _ => Err(ConfigErrors(bad)),

@@ -41,9 +41,9 @@ use crate::{
 
 /// Longest TLS handshake: a few round trips, also over a bad link.
 const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
-/// Longest wait for a request's head. On HTTP/1.1 it is also how long a connection may be idle between requests, so
+/// Longest wait for a request's head, and for the first request of an HTTP/2 connection. On HTTP/1.1 it is also how long a connection may be idle between requests, so
 /// it is longer than the 90 s after which Go's clients close theirs: the server closing first would break requests.
-const HEADER_READ: Duration = Duration::from_secs(100);
+pub(crate) const HEADER_READ: Duration = Duration::from_secs(100);
 /// Largest head of a request: room for tokens and cookies.
 const MAX_HEADER: u32 = 64 << 10;
 /// HTTP/1.1 read and write buffers grow up to this: the largest head, and a few records of bulk. A reader that stalls
@@ -169,7 +169,7 @@ async fn serve_http1(routes: Arc<Routes>, io: ServerIo, origin: Origin) {
     let (app, streams) = (Arc::clone(&routes.app), Arc::clone(&origin.streams));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ)
+        .header_read_timeout(app.settings.head_timeout)
         .max_header_size(MAX_HEADER as usize)
         .max_buf_size(HTTP1_BUFFER)
         .writev(true)
@@ -213,6 +213,7 @@ async fn answer(
     origin: Origin,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    origin.streams.ask();
     Ok(routes.answer(&origin, request).await)
 }
 
@@ -227,6 +228,9 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     let mut revocations = app.revocations.subscribe();
     let mut draining = false;
     let mut look_at = None;
+    // hyper itself waits for HTTP/2's preface and first request for ever.
+    let first_by = Instant::now() + app.settings.head_timeout;
+    let mut waited = false;
     loop {
         tokio::select! {
             biased;
@@ -234,6 +238,12 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             () = app.stop.drain.cancelled(), if !draining => {
                 draining = true;
                 finish(connection.as_mut());
+            }
+            () = sleep_until(first_by), if !waited => {
+                waited = true;
+                if !streams.was_asked() {
+                    return tracing::debug!("connection ended: no request came");
+                }
             }
             Ok(()) = revocations.changed(), if look_at.is_none() => look_at = Some(Instant::now() + REVOKED_STALLED),
             () = sleep_until(look_at.unwrap_or_else(Instant::now)), if look_at.is_some() => {

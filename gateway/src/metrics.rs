@@ -84,6 +84,7 @@ pub(crate) struct AttemptLabel {
 pub(crate) struct Metrics {
     pub(crate) requests: Family<OutcomeLabel, Counter>,
     pub(crate) response_head_seconds: Histogram,
+    pub(crate) admission_seconds: Histogram,
     pub(crate) streams: Gauge,
     pub(crate) upgrades: Counter,
     pub(crate) link: link::Metrics,
@@ -106,6 +107,10 @@ impl Default for Metrics {
             // From a loopback answer to a slow list over a slow link.
             response_head_seconds: Histogram::new([
                 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+            ]),
+            // From two looks into memory and a write into the page cache to a disk that does not keep up.
+            admission_seconds: Histogram::new([
+                0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01, 0.1, 1.0,
             ]),
             streams: Gauge::default(),
             upgrades: Counter::default(),
@@ -137,6 +142,11 @@ impl Metrics {
             "response_head_seconds",
             "Time from a user's request to the head of the cluster's answer",
             self.response_head_seconds.clone(),
+        );
+        r.register(
+            "admission_seconds",
+            "Time from a user's request to its entry in the audit: who asks, whether he may, and writing it down",
+            self.admission_seconds.clone(),
         );
         r.register(
             "streams",

@@ -134,6 +134,7 @@ async fn forward(
     user: Request<Incoming>,
 ) -> Result<Response<Body>, Refused> {
     let id = uuid::Uuid::now_v7();
+    let begun = Instant::now();
     let mut known = Known::default();
     let granted = match admit(app, origin, id, &user, &mut known).await {
         Ok(granted) => granted,
@@ -142,6 +143,9 @@ async fn forward(
             return Err((outcome, refusal));
         }
     };
+    app.metrics
+        .admission_seconds
+        .observe(begun.elapsed().as_secs_f64());
     let pending = Arc::clone(&granted.meter.pending);
     let passed = pass(app, origin, granted, user).await;
     if let Err((_, refusal)) = &passed {

@@ -22,6 +22,14 @@ use crate::{
 /// What the entries say of where a call goes: `gateway` and not a group of Kubernetes.
 const GROUP: &str = "gateway";
 
+/// Who a call has turned out to be of: a handler puts it into its answer.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) user: String,
+    pub(super) organization: String,
+    pub(super) token_id: String,
+}
+
 /// What a call is for.
 struct Call {
     id: String,
@@ -61,11 +69,17 @@ pub(super) async fn audited(State(app): State<Arc<App>>, mut request: Request<Bo
     {
         return ApiError::from(error).into_response();
     }
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    let known = response.extensions_mut().remove::<Known>();
     let status = response.status();
     let mut end = call.entry(Phase::End);
     end.status = Some(status.as_u16());
     end.ms = u64::try_from(start.elapsed().as_millis()).ok();
+    if let Some(known) = &known {
+        end.user = text(&known.user);
+        end.organization = text(&known.organization);
+        end.token = text(&known.token_id);
+    }
     if status.is_client_error() {
         end.decision = Decision::Deny;
     }

@@ -13,6 +13,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    audited::Known,
     extract::{Admin, Caller, JsonBody},
     no_store,
 };
@@ -120,7 +121,13 @@ pub(super) fn session_json(session: &Session) -> Response {
         organization: &session.organization,
         expires_at: App::rfc3339(session.expires_at),
     };
-    no_store((StatusCode::CREATED, Json(json)).into_response())
+    let mut response = no_store((StatusCode::CREATED, Json(json)).into_response());
+    response.extensions_mut().insert(Known {
+        user: session.user_name.clone(),
+        organization: session.organization.clone(),
+        token_id: session.token_id.clone(),
+    });
+    response
 }
 
 fn proof(totp: Option<Secret>, recovery_code: Option<Secret>) -> Proof {

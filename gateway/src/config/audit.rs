@@ -47,6 +47,8 @@ pub struct AuditConfig {
     pub max_bytes: u64,
     /// Bytes of the journal that may wait for the database. No option: only tests have a reason to change it.
     pub max_backlog: u64,
+    /// Whether anything is written at all. No option: only the measurement of what it costs has a reason to change it.
+    pub enabled: bool,
 }
 
 impl Default for AuditConfig {
@@ -56,6 +58,7 @@ impl Default for AuditConfig {
             retention_days: RETENTION_DAYS,
             max_bytes: MAX_MIB << 20,
             max_backlog: MAX_BACKLOG,
+            enabled: true,
         }
     }
 }
@@ -78,6 +81,7 @@ impl AuditConfig {
             retention_days: args.retention_days,
             max_bytes: args.max_mib.saturating_mul(1 << 20),
             max_backlog: MAX_BACKLOG,
+            enabled: true,
         }
     }
 }

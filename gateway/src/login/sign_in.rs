@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{LoginError, Logins, Origin, Session, password, recovery, seal::Purpose, session, totp};
-use crate::{app::App, people::User, store::logins::Credentials};
+use crate::{app::App, audit, people::User, store::logins::Credentials};
 
 /// An id that no user has: what is looked up for names that are not there.
 const NOBODY: &str = "";
@@ -60,6 +60,7 @@ pub(crate) async fn sign_in(app: &Arc<App>, request: SignIn) -> Result<Session, 
             // Not what was typed: some type their password where the name goes.
             let user = user.map(|user| user.name.as_str());
             tracing::info!(user, source = %request.source, why = %error, "login refused");
+            app.audit.refused_stranger(&mut refused(&request, user, &error));
             return Err(error);
         }
     };
@@ -72,6 +73,20 @@ pub(crate) async fn sign_in(app: &Arc<App>, request: SignIn) -> Result<Session, 
     session::keep_session(app, token, user.id.clone(), now, None).await?;
     tracing::info!(user = user.name, source = %request.source, token = session.token_id, "logged in");
     Ok(session)
+}
+
+/// The entry about a login that failed.
+fn refused<'a>(request: &'a SignIn, user: Option<&'a str>, error: &LoginError) -> audit::Entry<'a> {
+    audit::Entry {
+        organization: audit::text(user.map_or("", |_| &request.organization)),
+        user: user.unwrap_or_default().into(),
+        source: request.source.to_canonical().to_string().into(),
+        verb: "login".into(),
+        resource: "sessions".into(),
+        decision: audit::Decision::Deny,
+        reason: error.to_string().into(),
+        ..audit::Entry::new(audit::Phase::Event)
+    }
 }
 
 /// Checks everything, and takes the code; the hash of the new password, if there is one.
