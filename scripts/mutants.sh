@@ -45,6 +45,16 @@ mutants() {
 37 | the profile does not cap the role | policy/src/local.rs | s/role\.min\(self\.profile\.role\(\)\)/role/ | policy --lib | the_profile_caps_every_role
 37 | the agent believes every role and namespace of the gateway | agent/src/proxy/request.rs | s/\.permits\(&grant, info\)/.permits(&Grant { role: Role::Admin, namespaces: Namespaces::All }, info)/ | agent --lib | namespaces_of_the_grant_and_of_the_owner_both_hold
 38 | an inventory record is kept under another id than its own | gateway/src/inventory/intake.rs | s/if record\.id\(\) != Cow::Borrowed\(id\.as_str\(\)\) \{/if record.id() != Cow::Borrowed(id.as_str()) \&\& false {/ | gateway --lib | one_bad_record_hides_no_other
+8 | anybody acts as whom somebody else may act as | gateway/src/people/model.rs | s/row\.user_id == user\.id && row/row.organization_id == user.organization_id \&\& row/ | gateway --lib | acting_as_others_takes_a_right_of_the_same_organisation
+10 | a token's scope does not lower the role | gateway/src/people/rights.rs | s/Some\(role\.min\(most\)\)/Some(role.max(most))/ | gateway --lib | a_scope_narrows_and_never_widens
+12 | an admin of some namespaces manages the cluster | gateway/src/people/rights.rs | s/if \*namespaces == Namespaces::All \{/if cluster_id != "-" {/ | gateway --lib | who_is_admin_of_some_namespaces_manages_nothing
+12 | lists show records of all namespaces | gateway/src/store/inventory/read.rs | s/if is_of_namespace\(self\.kind\) && !self\.narrowed\.is_empty\(\)/if is_of_namespace(self.kind) && self.narrowed.len() > 99/ | gateway --test it | a_binding_for_namespaces_narrows_lists_counts_and_downloads
+12 | events tell of all namespaces | gateway/src/api/visible.rs | s/!is_of_namespace\(kind\) \|\| named\(names\)/!is_of_namespace(kind) || !named(\&BTreeSet::new())/ | gateway --test it | events_tell_of_what_may_be_seen
+23 | what was worked out before a change is used after it | gateway/src/authorize/access.rs | s/access\.generation\.load\(SeqCst\) == registry\.generation\(\)/access.generation.load(SeqCst) <= registry.generation()/ | gateway --lib | a_change_that_no_request_has_seen_yet_counts_all_the_same
+24 | a cluster of another organisation is found by its id | gateway/src/directory.rs | s/\.filter\(\|cluster\| \*cluster\.organization_id == \*organization_id\)/.filter(|cluster| !cluster.name.is_empty())/ | gateway --lib | clusters_are_found_by_id_and_name_in_their_organisation_until_removed
+24 | a user of another organisation is found by his id | gateway/src/people/model.rs | s/\.filter\(\|user\| user\.organization_id == organization_id\)\s+\.or_else/.filter(|user| !user.name.is_empty())\n            .or_else/ | gateway --lib | users_are_found_in_their_organisation_only
+25 | a right that is gone ends nothing | gateway/src/authorize/access.rs | s/old\.ended\.cancel\(\);/let _ = old;/ | gateway --lib | what_is_gone_or_less_is_ended_and_what_is_within_more_goes_on
+25 | a user who is disabled goes on with the tokens in memory | gateway/src/auth.rs | s/self\.forget\(\|identity\| next\.enabled_user\(&identity\.user_id\)\.is_none\(\)\)/self.forget(|identity| next.user(\&identity.user_id).is_none())/ | gateway --test it | each_way_to_take_a_right_away_ends_what_it_opened
 T
 }
 

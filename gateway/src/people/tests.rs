@@ -331,7 +331,8 @@ fn users_are_found_in_their_organisation_only() {
 #[test]
 fn acting_as_others_takes_a_right_of_the_same_organisation() {
     let mut rows = rows(vec![]);
-    rows.users.push(user("o-2", "eve", &[]));
+    rows.users
+        .extend([user("o-1", "cid", &[]), user("o-2", "eve", &[])]);
     let right = |user: &str, target: Option<&str>| ImpersonatorRow {
         id: "i".to_owned(),
         organization_id: "o-1".to_owned(),
@@ -352,6 +353,11 @@ fn acting_as_others_takes_a_right_of_the_same_organisation() {
     assert!(!may(vec![], "ada", "bob"));
     assert!(may(vec![right("ada", Some("bob"))], "ada", "bob"));
     assert!(!may(vec![right("ada", Some("bob"))], "bob", "ada"));
+    assert!(!may(
+        vec![right("ada", Some("bob")), right("ada", None)],
+        "cid",
+        "bob"
+    ));
     assert!(!may(vec![right("ada", Some("ada"))], "ada", "bob"));
     assert!(may(vec![right("ada", None)], "ada", "bob"));
     assert!(!may(vec![right("ada", None)], "ada", "eve"));
