@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use http::Method;
 use kantaloupe_tests::{
     bare::{Bare, own, shared},
+    people::{Role, person},
     raw2::{
         CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, Outcome, PING, RST_STREAM, Raw2,
         SETTINGS, WINDOW_UPDATE, block,
@@ -64,7 +65,9 @@ async fn h2(bare: &Bare) -> anyhow::Result<Raw2> {
 fn n32_floods_of_frames() -> anyhow::Result<()> {
     own("admin", &[], async |bare| {
         let before = resident(bare.gateway.process.pid())?;
-        let authorization = format!("Bearer {}", bare.gateway.token);
+        // Limits of one user keep the cluster's for the others, who are the administrator here.
+        let flooder = person(&bare, "flooder", &[Role::everywhere("viewer")]).await?;
+        let authorization = format!("Bearer {flooder}");
         let path = bare.path("/version?n32=1");
         let head = block([
             (":method", "GET"),
@@ -127,6 +130,14 @@ fn n32_floods_of_frames() -> anyhow::Result<()> {
             serves(&bare).await.context(what)?;
         }
         // A frame of an unknown type is nothing; one that is too large is an error.
+        let authorization = format!("Bearer {}", bare.gateway.token);
+        let head = block([
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", "localhost"),
+            (":path", path.as_str()),
+            ("authorization", authorization.as_str()),
+        ]);
         let mut odd = h2(&bare).await?;
         odd.send(&Frame::new(0x7e, 0xff, 0, [1; 100]).bytes()).await?;
         let outcome = odd
@@ -299,6 +310,82 @@ fn n34_no_log_holds_a_secret_at_any_level() -> anyhow::Result<()> {
             !bare.server.audit()?.contains(&words[0]),
             "the API server's audit log holds a token of ours"
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn n35_written_before_it_is_done() -> anyhow::Result<()> {
+    own("admin", &[], async |mut bare| {
+        // A stream that is open when the gateway is killed: what began it is on the disk.
+        let token = person(&bare, "typist", &[Role::everywhere("operator")]).await?;
+        let lines = [
+            "connection: Upgrade",
+            "upgrade: SPDY/3.1",
+            "x-stream-protocol-version: v4.channel.k8s.io",
+        ];
+        let path = "/api/v1/namespaces/team-a/pods/good/exec?command=n35-secret-argument&container=main";
+        let mut raw = bare.raw().await?;
+        raw.send(bare.head(&token, "POST", &bare.path(path), &lines, ""))
+            .await?;
+        ensure!(raw.answer().await?.status == 101);
+        raw.send("typed-canary-n35\n").await?;
+        ensure!(
+            raw.rest().await?.0.contains("typed-canary-n35"),
+            "the pod got nothing"
+        );
+        bare.gateway.process.kill().await?;
+        bare.gateway.restart().await?;
+        let find = async |phase: &str| -> anyhow::Result<Option<Value>> {
+            let (status, list) = bare
+                .call(
+                    &bare.gateway.token,
+                    Method::GET,
+                    "/api/v1/audit?user=typist&limit=100",
+                    None,
+                )
+                .await?;
+            ensure!(status == 200, "{status} {list}");
+            let items = list["items"].as_array().context("no items")?;
+            Ok(items
+                .iter()
+                .find(|entry| entry["phase"] == phase && entry["subresource"] == "exec")
+                .cloned())
+        };
+        let end = Instant::now() + Duration::from_secs(10);
+        let begin = loop {
+            if let Some(begin) = find("begin").await? {
+                break begin;
+            }
+            ensure!(Instant::now() < end, "the beginning is not in the audit");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        ensure!(
+            begin["name"] == "good" && begin["namespace"] == "team-a" && begin["decision"] == "allow",
+            "{begin}"
+        );
+        // The same id at the API server.
+        let entry = bare.entry("n35-secret-argument").await?;
+        ensure!(entry["auditID"] == begin["id"], "{begin} {entry}");
+        // What was typed, the query and tokens are nowhere on the disk.
+        let secret = token.split('_').nth(2).unwrap_or_default().to_owned();
+        let (mut files, mut folders) = (0, vec![bare.gateway.data.clone()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let bytes = std::fs::read(&path)?;
+                files += 1;
+                for word in ["typed-canary-n35", "n35-secret-argument", &secret] {
+                    let found = bytes.windows(word.len()).any(|window| window == word.as_bytes());
+                    ensure!(!found, "{} holds {word}", path.display());
+                }
+            }
+        }
+        ensure!(files > 2, "only {files} files");
         Ok(())
     })
 }
