@@ -509,7 +509,10 @@ impl Person {
     async fn refusals(&self) -> anyhow::Result<()> {
         let said = self.k.run("kubectl get nodes --as=system:admin").await?;
         ensure!(
-            said.code == 1 && said.err.contains("impersonation is not allowed"),
+            said.code == 1
+                && said
+                    .err
+                    .contains("impersonation is for users of the gateway only"),
             "{said:?}"
         );
         let said = self.k.run("kubectl get --raw $RAW/api/v1/%2e%2e/healthz").await?;
