@@ -57,11 +57,23 @@ pub struct Bare {
 impl Bare {
     /// Starts it with a profile of the chart and more values, logs at a level; waits until the cluster is connected.
     pub async fn start(profile: &str, values: &[&str], level: &str) -> anyhow::Result<Self> {
-        Self::limited(profile, values, &json!({}), level).await
+        Self::limited(profile, values, &json!({}), level, vec![]).await
+    }
+
+    /// The same in the profile admin, with more arguments for the gateway.
+    pub async fn with_gateway(more: Vec<String>) -> anyhow::Result<Self> {
+        Self::limited("admin", &[], &json!({}), "trace", more).await
     }
 
     /// The same with more of the owner's limits, as the agent's configuration writes them.
-    async fn limited(profile: &str, values: &[&str], limits: &Value, level: &str) -> anyhow::Result<Self> {
+    async fn limited(
+        profile: &str,
+        values: &[&str],
+        limits: &Value,
+        level: &str,
+        mut more: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        more.push(format!("--log-level={level}"));
         let dir = TempDir::with_prefix("kantaloupe-bare-")?;
         let server = ApiServer::start_audited(&dir.path().join("server")).await?;
         let kubelet = Kubelet::start(&server.tls).await?;
@@ -86,7 +98,7 @@ impl Bare {
         let tls = server.tls.clone();
         let gateway_dir = dir.path().join("g");
         std::fs::create_dir_all(&gateway_dir)?;
-        let gateway = Gateway::start_with(&gateway_dir, &tls, vec![format!("--log-level={level}")]).await?;
+        let gateway = Gateway::start_with(&gateway_dir, &tls, more).await?;
         let (id, enrollment) = gateway.create_cluster(CLUSTER).await?;
         let kubeconfig = dir.path().join("agent.kubeconfig");
         server.agent_kubeconfig(&kubeconfig)?;
@@ -291,5 +303,5 @@ pub fn own<F: AsyncFnOnce(Bare) -> anyhow::Result<()>>(
 
 /// Runs a test with one of its own, of the profile admin and with more of the owner's limits.
 pub fn limited<F: AsyncFnOnce(Bare) -> anyhow::Result<()>>(limits: &Value, test: F) -> anyhow::Result<()> {
-    RUNTIME.block_on(async { test(Bare::limited("admin", &[], limits, "info").await?).await })
+    RUNTIME.block_on(async { test(Bare::limited("admin", &[], limits, "info", vec![]).await?).await })
 }

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     app::App,
+    audit::{self, Decision, Event},
     auth::Identity,
     login::{self, LoginError, Origin, Proof, Session, SignIn},
     oidc,
@@ -112,6 +113,54 @@ struct ResetJson<'a> {
     password: &'a str,
 }
 
+/// Writes a login into the audit; before its session is handed out, so that none is used that is not in it.
+pub(super) fn audited(app: &App, peer: Peer, session: &Session, how: &str) -> Result<(), ApiError> {
+    let event = Event {
+        organization: &session.organization,
+        user: &session.user_name,
+        token: &session.token_id,
+        reason: how,
+        status: StatusCode::CREATED.as_u16(),
+        ..event(peer)
+    };
+    audit::record(app, &event)
+}
+
+/// A refused login. Names that nobody has are not written: some type their password there, and the entry of the call
+/// itself says that strangers tried.
+fn refused(
+    app: &App,
+    peer: Peer,
+    organization: &str,
+    name: &str,
+    error: &LoginError,
+) -> Result<(), ApiError> {
+    let people = app.people.current();
+    let known = people
+        .organization_named(organization)
+        .and_then(|organization| people.user_named(&organization.id, name));
+    let Some(user) = known else {
+        return Ok(());
+    };
+    let event = Event {
+        organization,
+        user: &user.name,
+        decision: Decision::Deny,
+        reason: &error.to_string(),
+        ..event(peer)
+    };
+    audit::record(app, &event)
+}
+
+fn event(Peer(peer): Peer) -> Event<'static> {
+    Event {
+        verb: "login",
+        resource: "sessions",
+        source: Some(peer.ip().to_canonical()),
+        ..Event::default()
+    }
+}
+
 /// The answer to a login.
 pub(super) fn session_json(session: &Session) -> Response {
     let json = SessionJson {
@@ -139,20 +188,31 @@ fn proof(totp: Option<Secret>, recovery_code: Option<Secret>) -> Proof {
 
 async fn sign_in(
     State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     JsonBody(request): JsonBody<LoginRequest>,
 ) -> Result<Response, ApiError> {
+    let organization = request
+        .organization
+        .unwrap_or_else(|| DEFAULT_ORGANIZATION.to_owned());
+    let name = request.name.clone();
     let request = SignIn {
-        organization: request
-            .organization
-            .unwrap_or_else(|| DEFAULT_ORGANIZATION.to_owned()),
+        organization: organization.clone(),
         name: request.name,
         password: request.password.0,
         proof: proof(request.totp, request.recovery_code),
         new_password: request.new_password.map(|Secret(new)| new),
-        source: peer.ip(),
+        source: peer.0.ip(),
     };
-    Ok(session_json(&login::sign_in(&app, request).await?))
+    match login::sign_in(&app, request).await {
+        Ok(session) => {
+            audited(&app, peer, &session, "password")?;
+            Ok(session_json(&session))
+        }
+        Err(error) => {
+            refused(&app, peer, &organization, &name, &error)?;
+            Err(error.into())
+        }
+    }
 }
 
 async fn logout(Caller(caller): Caller, State(app): State<Arc<App>>) -> Result<Response, ApiError> {

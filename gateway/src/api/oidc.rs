@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     extract::{Caller, JsonBody},
-    login::session_json,
+    login::{audited, session_json},
     no_store,
 };
 use crate::{
@@ -145,6 +145,7 @@ async fn finish(
     let cookie = cookie(headers, LOGIN_COOKIE);
     let (person, return_to) = oidc::finish(oidc, &app.logins.seals, cookie, callback, now).await?;
     let session = oidc::admit(app, person, now).await?;
+    audited(app, peer, &session, "OpenID Connect, browser")?;
     let Some(path) = return_to else {
         return Ok(session_json(&session));
     };
@@ -221,7 +222,11 @@ async fn poll_device(
             };
             Ok(no_store((StatusCode::ACCEPTED, Json(json)).into_response()))
         }
-        Polled::Person(person) => Ok(session_json(&oidc::admit(&app, person, now).await?)),
+        Polled::Person(person) => {
+            let session = oidc::admit(&app, person, now).await?;
+            audited(&app, peer, &session, "OpenID Connect, device code")?;
+            Ok(session_json(&session))
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) enum OidcError {
     #[error("no OpenID Connect provider is set up here")]
     NotConfigured,
     /// No connection, no TLS, no answer.
-    #[error("{} cannot be reached: {why}", origin(url))]
+    #[error("the provider cannot be reached at {}: {why}", origin(url))]
     Unreachable {
         /// What was called.
         url: Url,
@@ -25,7 +25,7 @@ pub(crate) enum OidcError {
         why: String,
     },
     /// The answer is not what the standard says.
-    #[error("{} answered with something that cannot be used: {why}", origin(url))]
+    #[error("the provider's answer at {} cannot be used: {why}", origin(url))]
     Answer {
         /// What was called.
         url: Url,

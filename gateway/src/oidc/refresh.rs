@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     app::App,
+    audit,
     login::{self, seal::Purpose},
     store::{ApiTokenKind, logins::ProviderSession},
 };
@@ -82,6 +83,7 @@ pub(crate) async fn refresh_one(
         Ok(()) => {}
         Err(AdmitError::Oidc(error @ (OidcError::Refused(_) | OidcError::Name(_)))) => {
             tracing::info!(token = session.token_id, why = %error, "session ended: the provider does not know it any more");
+            ended(app, session, &error.to_string());
             let ended = login::logout(app, &session.user_id, &session.token_id, ApiTokenKind::Session).await;
             if let Err(error) = ended {
                 tracing::error!(%error, token = session.token_id, "a session could not be ended");
@@ -96,6 +98,26 @@ pub(crate) async fn refresh_one(
         }
     }
     asked
+}
+
+/// Says so in the audit. It ends also if that cannot be written.
+fn ended(app: &App, session: &ProviderSession, why: &str) {
+    let people = app.people.current();
+    let Some(user) = people.user(&session.user_id) else {
+        return;
+    };
+    let organization = people.organization(&user.organization_id);
+    let event = audit::Event {
+        organization: organization.map_or("", |organization| organization.name.as_str()),
+        user: &user.name,
+        token: &session.token_id,
+        verb: "logout",
+        resource: "sessions",
+        reason: why,
+        ..audit::Event::default()
+    };
+    // It says itself what is wrong.
+    let _ = audit::record(app, &event);
 }
 
 async fn ask(app: &Arc<App>, session: &ProviderSession, now: i64) -> Result<(), AdmitError> {
