@@ -18,6 +18,7 @@ mod login;
 mod people;
 mod proxy;
 mod revocation;
+mod revoked_paths;
 mod rights;
 mod scoping;
 mod slow;
