@@ -43,7 +43,7 @@ impl Chain {
         let server = Server::start(dir, &tls).await?;
         let file = dir.join("kubeconfig");
         kubeconfig::write(&file, server.addr, &tls, "bench")?;
-        let gateway = Gateway::start(dir, &tls).await?;
+        let gateway = Gateway::start_with(dir, &tls, unlimited()).await?;
         let relay = match line {
             Some(line) => Some(Relay::start(gateway.addr, Some(line)).await?),
             None => None,
@@ -77,6 +77,37 @@ impl Chain {
         let (gateway, agent) = (self.gateway.process.pid(), self.agent.process.pid());
         Ok((cpu::time(gateway)? + cpu::time(agent)?).as_secs_f64())
     }
+}
+
+/// One connection that does nothing else is faster than any user may be, see docs/audit.md.
+fn unlimited() -> Vec<String> {
+    let of = |whose: &str| {
+        [
+            format!("--{whose}-requests=0"),
+            format!("--{whose}-mib-per-minute=0"),
+        ]
+    };
+    ["user", "cluster", "organization"]
+        .into_iter()
+        .flat_map(of)
+        .collect()
+}
+
+/// Microseconds that a histogram of the gateway has on average.
+async fn mean(gateway: &Gateway, name: &str) -> anyhow::Result<f64> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let mut tcp = tokio::net::TcpStream::connect(gateway.admin).await?;
+    tcp.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .await?;
+    let mut metrics = String::new();
+    tcp.read_to_string(&mut metrics).await?;
+    let part = |what: &str| -> anyhow::Result<f64> {
+        let start = format!("kantaloupe_gateway_{name}_{what} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&start));
+        Ok(value.with_context(|| format!("no {start}"))?.parse()?)
+    };
+    Ok(part("sum")? / part("count")? * 1e6)
 }
 
 /// nginx as a plain HTTPS reverse proxy, as its manual configures one.
@@ -177,6 +208,13 @@ async fn compare(
             &beside_bulk(&chain.tunnel, Duration::from_secs(4)).await?.0,
             0.99,
         ));
+    }
+    for (figure, name) in [
+        // Who asks, whether he may, and the entry before the request leaves.
+        ("admission_mean", "admission_seconds"),
+        ("audit_entry_mean", "audit_append_seconds"),
+    ] {
+        report.push(Figure::new(figure, "us", &[mean(&chain.gateway, name).await?]));
     }
     let added = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>();
     report.push(Figure::new("get_p50", "ms", &tunnel.p50).against(&direct.p50));
