@@ -12,9 +12,7 @@ use std::{
 };
 
 use kantaloupe_checks::{Code, Outcome, Verdict};
-use kantaloupe_gpu::inventory::{
-    Allocation, ContainerUsage, Finding, FindingLevel, Gpu, GpuUsage, Node, ObjectRef, Record, Workload,
-};
+use kantaloupe_gpu::inventory::{ContainerUsage, Finding, FindingLevel, GpuUsage, ObjectRef, Record};
 
 type Fields = BTreeMap<String, BTreeSet<String>>;
 
@@ -26,10 +24,10 @@ fn records() -> Vec<Record> {
     outcome.blocked_by = Some("KTA-NET-001".into());
     vec![
         Record::Cluster(Box::default()),
-        Record::Node(Box::new(Node::default())),
-        Record::Gpu(Box::new(Gpu::default())),
-        Record::Allocation(Box::new(Allocation::default())),
-        Record::Workload(Box::new(Workload::default())),
+        Record::Node(Box::default()),
+        Record::Gpu(Box::default()),
+        Record::Allocation(Box::default()),
+        Record::Workload(Box::default()),
         Record::Finding(Box::new(Finding {
             code: "".into(),
             reason: "".into(),

@@ -1,7 +1,7 @@
 //! A node that says what a test wants: the real API server asks it for exec, attach, port-forward and logs, and it answers
 //! bytes that no kubelet would.
 //!
-//! The pod's name says how (see [`answer`]).
+//! The pod's name says how (see `answer`).
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
