@@ -185,6 +185,14 @@ for profile in observe operate; do
   expect "$profile: Secrets must stay out of reach" '[.[] | select(.kind == "ClusterRole").rules[].resources[]? | startswith("secrets") or startswith("services/proxy")] | any | not' <"$chart/ci/rbac-$profile.json"
 done
 
+# --- who reaches the agent
+expect "a NetworkPolicy that nobody asked for" 'any(.[]; .kind == "NetworkPolicy") | not' <"$work/observe.json"
+alone=$(template "${url[@]}" --set networkPolicy.enabled=true | to_json)
+expect "a NetworkPolicy that lets somebody in" '[.[] | select(.kind == "NetworkPolicy").spec] | length == 1 and .[0].policyTypes == ["Ingress"] and .[0].ingress == []' <<<"$alone"
+expect "a NetworkPolicy for other pods" '([.[] | select(.kind == "NetworkPolicy").spec.podSelector.matchLabels] | first) == ([.[] | select(.kind == "Deployment").spec.selector.matchLabels] | first)' <<<"$alone"
+template "${url[@]}" --set networkPolicy.enabled=true --set 'networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus' | to_json |
+  expect "a NetworkPolicy that keeps Prometheus out" '[.[] | select(.kind == "NetworkPolicy").spec.ingress[]] == [{from: [{podSelector: {matchLabels: {app: "prometheus"}}}], ports: [{port: 9090, protocol: "TCP"}]}]'
+
 # --- the package: the same bytes at another time, under another umask
 "$root/scripts/chart-package.sh" "$work/package" >/dev/null
 package=$(basename "$work"/package/*.tgz)
