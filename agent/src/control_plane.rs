@@ -329,7 +329,12 @@ impl Connection<'_> {
 
     async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
         let deadline = self.deadline;
-        match within(RESPONSE_TIMEOUT, deadline, self.sender.send_request(request)).await {
+        let exchange = async {
+            // The connection's task may not have seen yet that the answer before this one is read.
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        };
+        match within(RESPONSE_TIMEOUT, deadline, exchange).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Failure::transient(
                 self.control_plane.no_http(&fault::chain(&error)),

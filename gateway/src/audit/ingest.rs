@@ -72,8 +72,10 @@ pub(crate) async fn run(audit: Arc<Audit>, stop: CancellationToken) {
     }
 }
 
-/// Brings in all that is there.
+/// Brings in all that is there at the beginning. What is written meanwhile waits for the next time, or under load each transaction would
+/// have the few entries that the one before it took.
 async fn bring(audit: &Arc<Audit>, cursor: &mut Cursor) -> Result<(), IngestError> {
+    let goal = audit.journal.head().seq;
     loop {
         let (reading, from) = (Arc::clone(audit), *cursor);
         #[expect(
@@ -86,8 +88,7 @@ async fn bring(audit: &Arc<Audit>, cursor: &mut Cursor) -> Result<(), IngestErro
         let metrics = &audit.metrics;
         let Some((last, _)) = batch.lines.last() else {
             *cursor = batch.cursor;
-            metrics.head.set(signed(audit.journal.head().seq));
-            metrics.backlog_bytes.set(signed(audit.journal.backlog()));
+            brought(audit);
             return Ok(());
         };
         let (last, stored) = (*last, *audit.stored.borrow());
@@ -104,7 +105,16 @@ async fn bring(audit: &Arc<Audit>, cursor: &mut Cursor) -> Result<(), IngestErro
         if let Err(error) = audit.journal.stored(batch.bytes, stored) {
             tracing::warn!(%error, "a segment of the audit's journal could not be deleted");
         }
+        if stored >= goal {
+            brought(audit);
+            return Ok(());
+        }
     }
+}
+
+fn brought(audit: &Audit) {
+    audit.metrics.head.set(signed(audit.journal.head().seq));
+    audit.metrics.backlog_bytes.set(signed(audit.journal.backlog()));
 }
 
 /// Removes what is too old or too much, and says so in the chain.

@@ -146,6 +146,7 @@ impl Agent {
         request
             .headers_mut()
             .insert("authorization", sign(&claims, &self.key).parse()?);
+        sender.ready().await?;
         Ok((sender.send_request(request).await?, key))
     }
 

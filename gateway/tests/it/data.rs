@@ -20,9 +20,15 @@ const IDLE: Duration = Duration::from_millis(300);
 
 async fn testbed(data_idle: Duration) -> Testbed {
     let dir = tempfile::tempdir().unwrap();
+    let local = Config::local(dir.path());
+    let mut limits = local.limits;
+    // As many requests as a fast machine makes.
+    limits.user.requests = 0;
+    limits.cluster.requests = 0;
     let config = Config {
         data_idle,
-        ..Config::local(dir.path())
+        limits,
+        ..local
     };
     let gateway = Gateway::start(config).await.unwrap();
     let client = Client::admin(&gateway, dir.path());
