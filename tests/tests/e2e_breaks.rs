@@ -283,6 +283,13 @@ async fn open(k: &Shell) -> anyhow::Result<Vec<Stream>> {
 async fn killed(world: &mut World, k: &Shell) -> anyhow::Result<()> {
     let before = world.gateway.json(Method::GET, "/api/v1/clusters", None).await?;
     let mut streams = open(k).await?;
+    // The last cut may have been a silent one, which an idle control session sees late.
+    eventually(Duration::from_secs(30), async || {
+        let there = world.relay.connections();
+        ensure!(there >= 2, "{there} connections: control or data is missing");
+        Ok(())
+    })
+    .await?;
     world.gateway.process.kill().await?;
     for (i, stream) in streams.iter_mut().enumerate() {
         let Ended { code, err } = stream.ended(Duration::from_secs(10)).await?;

@@ -201,7 +201,7 @@ impl Test {
         }
         let path = format!("/api/v1/clusters/{}/summary", self.id);
         let summary = world.gateway.json(Method::GET, &path, None).await?;
-        ensure!(summary["distribution"].is_string(), "{summary}");
+        ensure!(summary["summary"]["distribution"].is_string(), "{summary}");
         Ok(())
     }
 
