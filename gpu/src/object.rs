@@ -29,6 +29,7 @@ pub use gateway::{
     GatewaySpec, GatewayStatus, Listener, ListenerStatus, ObservedCondition,
 };
 pub use labels::{Expression, LabelSelector, Labels};
+pub use meta::LAST_APPLIED;
 pub(crate) use meta::light_meta;
 pub use monitoring::{
     Endpoint, MonitorSpec, NamespaceSelector, PodMonitor, Prometheus, PrometheusAgent, PrometheusSpec,

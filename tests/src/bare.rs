@@ -33,6 +33,10 @@ use crate::{
     tunnel::localhost,
 };
 
+/// Where the API server says whom it takes the caller for.
+pub const REVIEW: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+/// What is posted there.
+pub const REVIEW_BODY: &str = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#;
 /// Name of the cluster at the gateway.
 pub const CLUSTER: &str = "prod";
 /// Namespaces with the fake node's pods.
@@ -154,6 +158,11 @@ impl Bare {
         raw.send(self.head(token, method, &self.path(path), lines, body))
             .await?;
         raw.answer().await
+    }
+
+    /// Asks the API server whom it takes the owner of a token for.
+    pub async fn review(&self, token: &str, lines: &[&str]) -> anyhow::Result<Answer> {
+        self.ask_as(token, "POST", REVIEW, lines, REVIEW_BODY).await
     }
 
     /// The bytes of such a request.

@@ -1,7 +1,6 @@
 //! Benchmarks: `make bench`. Every figure is a median of interleaved runs beside its baseline in the same process.
 
 pub mod chain;
-pub mod cpu;
 pub mod inventory;
 pub mod link;
 pub mod load;

@@ -31,3 +31,4 @@ pub mod service;
 pub mod streams;
 pub mod tunnel;
 pub mod upstream;
+pub mod usage;

@@ -19,6 +19,21 @@ const QUIET: Duration = Duration::from_millis(400);
 /// Bytes of an answer that are kept.
 const MOST: usize = 1 << 20;
 
+/// Headers of an upgrade as kubectl asks for it over SPDY.
+pub const SPDY: [&str; 3] = [
+    "connection: Upgrade",
+    "upgrade: SPDY/3.1",
+    "x-stream-protocol-version: v4.channel.k8s.io",
+];
+/// The same over WebSocket.
+pub const WEBSOCKET: [&str; 5] = [
+    "connection: Upgrade",
+    "upgrade: websocket",
+    "sec-websocket-version: 13",
+    "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    "sec-websocket-protocol: v4.channel.k8s.io",
+];
+
 /// An answer: its head as sent, and its body.
 #[derive(Debug, Clone)]
 pub struct Answer {

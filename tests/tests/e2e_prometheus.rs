@@ -23,6 +23,7 @@ use kantaloupe_tests::{
     prometheus::{Exporter, Kind, Server, Setup, Texts},
     relay::{Line, Relay},
     tunnel::Tls,
+    usage::resident,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -430,9 +431,10 @@ async fn endless() -> anyhow::Result<()> {
         ..Limits::default()
     };
     let client = Client::new(&format!("http://{addr}"), None, Auth::None, limits)?;
-    let (before, begin) = (resident()?, Instant::now());
+    let own = std::process::id();
+    let (before, begin) = (resident(own)?, Instant::now());
     let error = client.present().await.err().context("it was answered")?;
-    let (grown, took) = (resident()?.saturating_sub(before), begin.elapsed());
+    let (grown, took) = (resident(own)?.saturating_sub(before) >> 10, begin.elapsed());
     say(format_args!(
         "  cut off after {took:.1?}, {grown} KiB more memory: {error}"
     ));
@@ -442,16 +444,6 @@ async fn endless() -> anyhow::Result<()> {
         "{took:?}, {grown} KiB"
     );
     Ok(())
-}
-
-/// Memory of this process, KiB.
-fn resident() -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 fn uuid(number: u32) -> String {
@@ -504,9 +496,10 @@ async fn many(dir: &Path) -> anyhow::Result<()> {
         Ok(())
     };
     eventually(SCRAPED, all).await?;
-    let (before, begin) = (resident()?, Instant::now());
+    let own = std::process::id();
+    let (before, begin) = (resident(own)?, Instant::now());
     let measured = round(&client, &devices, Timestamp::now()).await?;
-    let (grown, took) = (resident()?.saturating_sub(before) >> 10, begin.elapsed());
+    let (grown, took) = (resident(own)?.saturating_sub(before) >> 20, begin.elapsed());
     let megabytes = measured.bytes / 1_000_000;
     say(format_args!(
         "  {} series, {megabytes} MB of answers, {took:.1?}, {grown} MiB more memory with {} records",

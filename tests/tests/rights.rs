@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 use kantaloupe_tests::{
     bare::{Bare, own},
     people::{Role, person},
-    raw::Answer,
+    raw::{Answer, SPDY, WEBSOCKET},
 };
 use serde_json::Value;
 
@@ -141,18 +141,6 @@ impl Cell {
     }
 
     async fn ask(&self, bare: &Bare, token: &str) -> anyhow::Result<Answer> {
-        const SPDY: [&str; 3] = [
-            "connection: Upgrade",
-            "upgrade: SPDY/3.1",
-            "x-stream-protocol-version: v4.channel.k8s.io",
-        ];
-        const WEBSOCKET: [&str; 5] = [
-            "connection: Upgrade",
-            "upgrade: websocket",
-            "sec-websocket-version: 13",
-            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
-            "sec-websocket-protocol: v4.channel.k8s.io",
-        ];
         let (method, path, body) = self.row.request(&self.protocol);
         let lines = match self.protocol.as_str() {
             "SPDY" => &SPDY[..],

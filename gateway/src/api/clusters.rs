@@ -16,6 +16,7 @@ use super::{
     extract::{Admin, Caller, JsonBody, Managed, Named},
     install::{Install, uninstall_command},
     no_store,
+    users::check_display_name,
     visible::Visible,
 };
 use crate::{
@@ -31,8 +32,6 @@ use crate::{
 
 /// Characters of a name: a DNS label, because names stand in URLs and kubeconfig contexts.
 const MAX_NAME: usize = 63;
-/// Characters of a display name.
-const MAX_DISPLAY_NAME: usize = 128;
 const PROFILES: [&str; 3] = ["observe", "operate", "admin"];
 
 #[derive(Debug, Deserialize)]
@@ -143,10 +142,7 @@ fn check(organization_id: &str, request: CreateRequest) -> Result<Wanted, ApiErr
         )));
     }
     let display_name = request.display_name.unwrap_or_else(|| name.clone());
-    if display_name.chars().count() > MAX_DISPLAY_NAME || display_name.chars().any(char::is_control) {
-        let what = format!("displayName has control characters or more than {MAX_DISPLAY_NAME} characters");
-        return Err(ApiError::invalid(what));
-    }
+    check_display_name(&display_name)?;
     let profile = request.profile.unwrap_or_else(|| PROFILES[0].to_owned());
     if !PROFILES.contains(&profile.as_str()) {
         return Err(ApiError::invalid(format!(

@@ -29,7 +29,7 @@ const MAX_USERS: usize = 20_000;
 const MAX_GROUPS: usize = 256;
 const MAX_GROUP: usize = 256;
 /// Characters of a display name.
-pub(super) const MAX_DISPLAY_NAME: usize = 128;
+const MAX_DISPLAY_NAME: usize = 128;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]

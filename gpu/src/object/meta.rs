@@ -8,7 +8,7 @@ use super::{ObjectMeta, OwnerReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// Holds the whole object once more, as it was applied.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

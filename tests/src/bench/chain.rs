@@ -7,7 +7,6 @@ use anyhow::Context;
 use tokio::process::Command;
 
 use super::{
-    cpu,
     load::{Target, percentile},
     report::{Figure, Report},
     server::{self, Server},
@@ -18,6 +17,7 @@ use crate::{
     relay::{Line, Relay},
     tunnel::Tls,
     upstream::Upstream,
+    usage,
 };
 
 /// Bytes of one bulk measurement.
@@ -75,7 +75,7 @@ impl Chain {
     /// CPU time of gateway and agent together, seconds.
     pub fn cpu(&self) -> anyhow::Result<f64> {
         let (gateway, agent) = (self.gateway.process.pid(), self.agent.process.pid());
-        Ok((cpu::time(gateway)? + cpu::time(agent)?).as_secs_f64())
+        Ok((usage::time(gateway)? + usage::time(agent)?).as_secs_f64())
     }
 }
 

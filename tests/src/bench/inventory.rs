@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    cpu,
     load::percentile,
     report::{Figure, Report},
 };
@@ -18,6 +17,7 @@ use crate::{
     apiserver::ApiServer,
     processes::{Agent, Gateway},
     relay::Relay,
+    usage,
 };
 use population::{GPUS_PER_NODE, HAMI_PODS, NODES, PODS};
 
@@ -37,7 +37,7 @@ fn mib(bytes: u64) -> f64 {
 
 /// CPU time of a process so far.
 fn seconds(pid: u32) -> anyhow::Result<f64> {
-    Ok(cpu::time(pid)?.as_secs_f64())
+    Ok(usage::time(pid)?.as_secs_f64())
 }
 
 /// Memory, time, bytes and CPU of one agent with a large cluster, and what the gateway answers.
@@ -75,7 +75,7 @@ pub async fn run(report: &mut Report) -> anyhow::Result<()> {
     report.push(Figure::new(
         "inventory_agent_rss_sync",
         "MiB",
-        &[mib(cpu::peak_resident(pid)?)],
+        &[mib(usage::peak_resident(pid)?)],
     ));
     report.push(Figure::new(
         "inventory_snapshot_bytes",
@@ -90,7 +90,7 @@ pub async fn run(report: &mut Report) -> anyhow::Result<()> {
     report.push(Figure::new(
         "inventory_agent_rss",
         "MiB",
-        &[mib(cpu::resident(pid)?)],
+        &[mib(usage::resident(pid)?)],
     ));
 
     changes(report, &server, &gateway, &id, &relay, pid).await?;

@@ -28,13 +28,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    cpu,
-    report::{Figure, Report},
-};
+use super::report::{Figure, Report};
 use crate::{
     service,
     tunnel::{Listener, Tls, WssDialer, empty, localhost},
+    usage,
 };
 
 /// Bytes of one bulk measurement, over all streams.
@@ -108,11 +106,11 @@ impl Samples {
 }
 
 async fn measure(sender: SendRequest<Body>) -> anyhow::Result<(f64, f64, f64, f64)> {
-    let before = cpu::time(std::process::id())?;
+    let before = usage::time(std::process::id())?;
     let one = bulk(&sender, 1).await?;
     let eight = bulk(&sender, 8).await?;
     #[allow(clippy::cast_precision_loss)]
-    let cpu = cpu::time(std::process::id())?
+    let cpu = usage::time(std::process::id())?
         .saturating_sub(before)
         .as_secs_f64()
         / (2 * BULK) as f64

@@ -25,12 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     chain::Chain,
-    cpu::resident,
     report::{Figure, Report},
 };
 use crate::{
     processes::Gateway,
     tunnel::{Tls, empty, full, localhost},
+    usage::resident,
 };
 
 /// Agents of the fleet.

@@ -3,18 +3,14 @@
 use anyhow::ensure;
 use kantaloupe_tests::{
     bare::{Bare, CLUSTER, shared},
+    raw::SPDY,
     raw2::{Outcome, Raw2},
 };
 use serde_json::Value;
 
-const REVIEW: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-const REVIEW_BODY: &str = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#;
-
 /// Whom the API server takes the sender of these lines for: name and groups.
 async fn who(bare: &Bare, lines: &[&str]) -> anyhow::Result<(String, Vec<String>)> {
-    let answer = bare
-        .ask_as(&bare.gateway.token, "POST", REVIEW, lines, REVIEW_BODY)
-        .await?;
+    let answer = bare.review(&bare.gateway.token, lines).await?;
     ensure!(answer.status == 201, "{answer:?}");
     let value: Value = serde_json::from_str(&answer.body)?;
     let user = &value["status"]["userInfo"];
@@ -85,9 +81,7 @@ fn n02_impersonation_in_other_spellings() -> anyhow::Result<()> {
             "Impersonate-User\t: a",
             "Impersonate-Us\u{131}er: a",
         ] {
-            let answer = bare
-                .ask_as(&bare.gateway.token, "POST", REVIEW, &[line], REVIEW_BODY)
-                .await?;
+            let answer = bare.review(&bare.gateway.token, &[line]).await?;
             if answer.status == 201 {
                 ensure!(
                     answer.body.contains("kantaloupe:user:admin"),
@@ -315,16 +309,11 @@ fn n07_credentials_end_at_their_hop() -> anyhow::Result<()> {
         for name in ["set-cookie", "www-authenticate", "proxy-authenticate"] {
             ensure!(answer.header(name).is_none(), "{answer:?}");
         }
-        let upgrade = [
-            "connection: Upgrade",
-            "upgrade: SPDY/3.1",
-            "x-stream-protocol-version: v4.channel.k8s.io",
-        ];
         let answer = bare
             .ask(
                 "POST",
                 "/api/v1/namespaces/team-a/pods/says200/exec?command=n07",
-                &[&upgrade[..], &lines].concat(),
+                &[&SPDY[..], &lines].concat(),
             )
             .await?;
         ensure!(answer.header("set-cookie").is_none(), "{answer:?}");

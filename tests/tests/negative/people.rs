@@ -5,27 +5,13 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use http::Method;
 use kantaloupe_tests::{
-    bare::{Bare, limited, own, shared},
+    bare::{Bare, REVIEW, REVIEW_BODY, limited, own, shared},
     people::{Role, bind, create, person},
-    raw::Answer,
+    raw::{Answer, SPDY, WEBSOCKET},
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-const REVIEW: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-const REVIEW_BODY: &str = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#;
-const SPDY: [&str; 3] = [
-    "connection: Upgrade",
-    "upgrade: SPDY/3.1",
-    "x-stream-protocol-version: v4.channel.k8s.io",
-];
-const WEBSOCKET: [&str; 5] = [
-    "connection: Upgrade",
-    "upgrade: websocket",
-    "sec-websocket-version: 13",
-    "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
-    "sec-websocket-protocol: v4.channel.k8s.io",
-];
 /// How long something may go on after the right to it was taken away.
 const REVOKED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -37,7 +23,7 @@ fn is_refused(answer: &Answer) -> bool {
 
 /// Whom the API server takes the owner of a token for.
 async fn who(bare: &Bare, token: &str, lines: &[&str]) -> anyhow::Result<(u16, String)> {
-    let answer = bare.ask_as(token, "POST", REVIEW, lines, REVIEW_BODY).await?;
+    let answer = bare.review(token, lines).await?;
     let value: Value = serde_json::from_str(&answer.body)?;
     let name = value.pointer("/status/userInfo/username").and_then(Value::as_str);
     Ok((answer.status, name.unwrap_or_default().to_owned()))

@@ -3,21 +3,9 @@
 use anyhow::ensure;
 use kantaloupe_tests::{
     bare::{Bare, shared},
+    raw::{SPDY, WEBSOCKET},
     raw2::{DATA, END_HEADERS, END_STREAM, Frame, HEADERS, Outcome, Raw2, block},
 };
-
-const SPDY: [&str; 3] = [
-    "connection: Upgrade",
-    "upgrade: SPDY/3.1",
-    "x-stream-protocol-version: v4.channel.k8s.io",
-];
-const WEBSOCKET: [&str; 5] = [
-    "connection: Upgrade",
-    "upgrade: websocket",
-    "sec-websocket-version: 13",
-    "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
-    "sec-websocket-protocol: v4.channel.k8s.io",
-];
 
 /// A request that somebody smuggles: it has no token, because it wants to use another's.
 fn smuggled(bare: &Bare, mark: &str) -> String {

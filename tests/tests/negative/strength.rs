@@ -7,11 +7,13 @@ use http::Method;
 use kantaloupe_tests::{
     bare::{Bare, own, shared},
     people::{Role, person},
+    raw::SPDY,
     raw2::{
         CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, Outcome, PING, RST_STREAM, Raw2,
         SETTINGS, WINDOW_UPDATE, block,
     },
     tunnel::localhost,
+    usage::resident,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -27,21 +29,6 @@ const RESETS: u32 = 100_000;
 
 /// Answers that each of three readers leaves unread: together fewer than the 64 that the tunnel's window has room for.
 const STALLED: u32 = 15;
-
-/// Resident bytes of a process.
-fn resident(pid: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .context("no VmRSS")?;
-    Ok(line
-        .split_whitespace()
-        .nth(1)
-        .context("no number")?
-        .parse::<u64>()?
-        << 10)
-}
 
 async fn serves(bare: &Bare) -> anyhow::Result<()> {
     let start = Instant::now();
@@ -319,14 +306,9 @@ fn n35_written_before_it_is_done() -> anyhow::Result<()> {
     own("admin", &[], async |mut bare| {
         // A stream that is open when the gateway is killed: what began it is on the disk.
         let token = person(&bare, "typist", &[Role::everywhere("operator")]).await?;
-        let lines = [
-            "connection: Upgrade",
-            "upgrade: SPDY/3.1",
-            "x-stream-protocol-version: v4.channel.k8s.io",
-        ];
         let path = "/api/v1/namespaces/team-a/pods/good/exec?command=n35-secret-argument&container=main";
         let mut raw = bare.raw().await?;
-        raw.send(bare.head(&token, "POST", &bare.path(path), &lines, ""))
+        raw.send(bare.head(&token, "POST", &bare.path(path), &SPDY, ""))
             .await?;
         ensure!(raw.answer().await?.status == 101);
         raw.send("typed-canary-n35\n").await?;

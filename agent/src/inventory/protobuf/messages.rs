@@ -7,11 +7,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use kantaloupe_gpu::object::LAST_APPLIED;
 use prost::{Message, bytes::Bytes};
 use serde::{Serialize, Serializer, ser::SerializeMap};
-
-/// Holds the whole object once more, as it was applied.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TypeMeta {

@@ -1,4 +1,4 @@
-//! CPU time, which says more than the clock where agent, gateway and load share two cores.
+//! What a process uses: CPU time, which says more than the clock where agent, gateway and load share two cores, and memory.
 
 use std::{fs, time::Duration};
 
