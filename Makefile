@@ -49,7 +49,7 @@ test-preflight: tools ## Preflight on a sound platform and on each seeded fault,
 .PHONY: test-trust
 test-trust: tools ## What must not work, against gateway, agent and a real API server (docs/security.md); needs no root
 	scripts/install.sh go
-	tests/testbed/prepare.sh kubernetes kubectl etcd helm
+	tests/testbed/prepare.sh kubernetes kube-apiserver-1.36 kubectl etcd helm
 	cargo build --locked -p kantaloupe-gateway -p kantaloupe-agent --bins
 	cargo test --locked -p kantaloupe-tests --test negative --test rights --test hostile_gateway -- $(ARGS)
 

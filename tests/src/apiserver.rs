@@ -29,13 +29,40 @@ const START: Duration = Duration::from_mins(1);
 /// The bearer token of the administrator of a server that lives for one test.
 const TOKEN: &str = "administrator";
 /// The bearer token of the chart's service account there.
-const AGENT_TOKEN: &str = "service-account-of-the-agent";
+pub const AGENT_TOKEN: &str = "service-account-of-the-agent";
 /// Who is who: the administrator, and the agent as the chart installs it.
 const TOKENS: &str = "administrator,admin,admin,system:masters
 service-account-of-the-agent,system:serviceaccount:kantaloupe-system:kantaloupe-agent,agent,\"system:serviceaccounts,system:serviceaccounts:kantaloupe-system,system:authenticated\"
 ";
 /// Every request with its person, without bodies.
 const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}"#;
+
+/// Which API server, of those that `prepare.sh` builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// That of the test clusters.
+    Default,
+    /// The first in which impersonation is constrained (KEP-5284).
+    Constrained,
+}
+
+impl Release {
+    /// The program's name.
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Default => "kube-apiserver",
+            Self::Constrained => "kube-apiserver-1.36",
+        }
+    }
+
+    /// The version, as Helm learns it from such a server.
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::Default => "1.34.4",
+            Self::Constrained => "1.36.3",
+        }
+    }
+}
 
 /// A running one; it ends with its handle, its data stay in its folder.
 pub struct ApiServer {
@@ -45,6 +72,7 @@ pub struct ApiServer {
     pub addr: SocketAddr,
     pub tls: Tls,
     pub dir: PathBuf,
+    pub release: Release,
     etcd_url: String,
     audited: bool,
 }
@@ -52,15 +80,15 @@ pub struct ApiServer {
 impl ApiServer {
     /// Starts on what is in `dir/etcd`, or on nothing.
     pub async fn start(dir: &Path) -> anyhow::Result<Self> {
-        Self::launch(dir, false).await
+        Self::launch(dir, false, Release::Default).await
     }
 
-    /// The same, with an audit log.
-    pub async fn start_audited(dir: &Path) -> anyhow::Result<Self> {
-        Self::launch(dir, true).await
+    /// The same of a release, with an audit log.
+    pub async fn start_audited(dir: &Path, release: Release) -> anyhow::Result<Self> {
+        Self::launch(dir, true, release).await
     }
 
-    async fn launch(dir: &Path, audited: bool) -> anyhow::Result<Self> {
+    async fn launch(dir: &Path, audited: bool, release: Release) -> anyhow::Result<Self> {
         let tls = Tls::new();
         std::fs::create_dir_all(dir)?;
         for (name, text) in [
@@ -91,13 +119,14 @@ impl ApiServer {
                 "--force-new-cluster".to_owned(),
             ]);
         let etcd = Process::start(&mut command, dir.join("etcd.log"))?;
-        let server = serve(dir, addr, &etcd_url, audited)?;
+        let server = serve(dir, addr, &etcd_url, audited, release)?;
         let mut started = Self {
             server,
             etcd,
             addr,
             tls,
             dir: dir.to_owned(),
+            release,
             etcd_url,
             audited,
         };
@@ -109,7 +138,7 @@ impl ApiServer {
     /// changes is empty.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.server.kill().await?;
-        self.server = serve(&self.dir, self.addr, &self.etcd_url, self.audited)?;
+        self.server = serve(&self.dir, self.addr, &self.etcd_url, self.audited, self.release)?;
         self.ready().await
     }
 
@@ -179,9 +208,15 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-fn serve(dir: &Path, addr: SocketAddr, etcd: &str, audited: bool) -> anyhow::Result<Process> {
+fn serve(
+    dir: &Path,
+    addr: SocketAddr,
+    etcd: &str,
+    audited: bool,
+    release: Release,
+) -> anyhow::Result<Process> {
     let at = |name: &str| dir.join(name).display().to_string();
-    let mut command = Command::new(program("kube-apiserver")?);
+    let mut command = Command::new(program(release.program())?);
     command.args([
         format!("--etcd-servers={etcd}"),
         format!("--bind-address={}", addr.ip()),

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::Path,
     process::Stdio,
     sync::{Arc, LazyLock, Weak},
     time::Duration,
@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    apiserver::{ApiServer, program},
+    apiserver::{ApiServer, Release, program},
     client::Client,
     e2e::NAMESPACE,
     kubelet::Kubelet,
@@ -58,28 +58,49 @@ pub struct Bare {
     pub dir: TempDir,
 }
 
-impl Bare {
-    /// Starts it with a profile of the chart and more values, logs at a level; waits until the cluster is connected.
-    pub async fn start(profile: &str, values: &[&str], level: &str) -> anyhow::Result<Self> {
-        Self::limited(profile, values, &json!({}), level, vec![]).await
-    }
+/// How one is started; the default is a sound one of the profile admin.
+pub struct Setup<'a> {
+    /// Of the chart.
+    pub profile: &'a str,
+    /// More values of the chart.
+    pub values: &'a [&'a str],
+    /// More of the owner's limits, as the agent's configuration writes them.
+    pub limits: Value,
+    /// Of the logs of agent and gateway.
+    pub level: &'a str,
+    /// More arguments of the gateway.
+    pub gateway: Vec<String>,
+    /// Of the API server.
+    pub release: Release,
+}
 
-    /// The same in the profile admin, with more arguments for the gateway.
-    pub async fn with_gateway(more: Vec<String>) -> anyhow::Result<Self> {
-        Self::limited("admin", &[], &json!({}), "trace", more).await
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self {
+            profile: "admin",
+            values: &[],
+            limits: json!({}),
+            level: "info",
+            gateway: vec![],
+            release: Release::Default,
+        }
     }
+}
 
-    /// The same with more of the owner's limits, as the agent's configuration writes them.
-    async fn limited(
-        profile: &str,
-        values: &[&str],
-        limits: &Value,
-        level: &str,
-        mut more: Vec<String>,
-    ) -> anyhow::Result<Self> {
+impl Setup<'_> {
+    /// Starts it; waits until the cluster is connected.
+    pub async fn start(self) -> anyhow::Result<Bare> {
+        let Self {
+            profile,
+            values,
+            limits,
+            level,
+            gateway: mut more,
+            release,
+        } = self;
         more.push(format!("--log-level={level}"));
         let dir = TempDir::with_prefix("kantaloupe-bare-")?;
-        let server = ApiServer::start_audited(&dir.path().join("server")).await?;
+        let server = ApiServer::start_audited(&dir.path().join("server"), release).await?;
         let kubelet = Kubelet::start(&server.tls).await?;
         let mut api = server.connect().await?;
         for name in [NAMESPACE].iter().chain(&NAMESPACES) {
@@ -90,14 +111,12 @@ impl Bare {
         let secret = json!({"metadata": {"name": "canary"}, "stringData": {"word": "secret-of-the-cluster"}});
         let path = format!("/api/v1/namespaces/{}/secrets", NAMESPACES[0]);
         api.ok(Method::POST, &path, Some(&secret)).await?;
-        let admin = dir.path().join("admin.kubeconfig");
-        server.kubeconfig(&admin)?;
         let mut given = vec![format!("access.profile={profile}")];
         if profile == "admin" {
             given.push("access.admin.iUnderstand=true".to_owned());
         }
         given.extend(values.iter().map(|value| (*value).to_owned()));
-        install_chart(&admin, &given).await?;
+        install_chart(&server, &given).await?;
 
         let tls = server.tls.clone();
         let gateway_dir = dir.path().join("g");
@@ -119,7 +138,7 @@ impl Bare {
             .wait_state(&id, "connected", CONNECT)
             .await
             .with_context(|| agent.process.said())?;
-        Ok(Self {
+        Ok(Bare {
             agent,
             gateway,
             server,
@@ -129,7 +148,9 @@ impl Bare {
             dir,
         })
     }
+}
 
+impl Bare {
     /// The path of the API server's path at the gateway.
     pub fn path(&self, path: &str) -> String {
         format!("/clusters/{CLUSTER}/kubernetes{path}")
@@ -236,8 +257,10 @@ impl Bare {
     }
 }
 
-/// Renders the chart with values and applies it as the administrator.
-pub async fn install_chart(kubeconfig: &Path, values: &[String]) -> anyhow::Result<()> {
+/// Renders the chart for a server with values and applies it there as the administrator.
+pub async fn install_chart(server: &ApiServer, values: &[String]) -> anyhow::Result<()> {
+    let kubeconfig = server.dir.join("admin.kubeconfig");
+    server.kubeconfig(&kubeconfig)?;
     let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../helm/kantaloupe-agent");
     let mut helm = Command::new(program("helm")?);
     helm.args(["template", "kantaloupe-agent"]).arg(chart).args([
@@ -246,6 +269,8 @@ pub async fn install_chart(kubeconfig: &Path, values: &[String]) -> anyhow::Resu
         "--skip-tests",
         "--set",
         "controlPlane.url=https://localhost:1",
+        "--kube-version",
+        server.release.version(),
     ]);
     for value in values {
         helm.args(["--set", value]);
@@ -256,11 +281,11 @@ pub async fn install_chart(kubeconfig: &Path, values: &[String]) -> anyhow::Resu
         "{}",
         String::from_utf8_lossy(&rendered.stderr)
     );
-    let home: PathBuf = kubeconfig.parent().context("no folder")?.join("home");
+    let home = server.dir.join("home");
     std::fs::create_dir_all(&home)?;
     let mut kubectl = Command::new(program("kubectl")?)
         .args(["apply", "-f", "-"])
-        .env("KUBECONFIG", kubeconfig)
+        .env("KUBECONFIG", &kubeconfig)
         .env("HOME", home)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -292,7 +317,14 @@ pub fn shared<F: AsyncFnOnce(&Bare) -> anyhow::Result<()>>(test: F) -> anyhow::R
             if let Some(bare) = shared.upgrade() {
                 bare
             } else {
-                let bare = Arc::new(Bare::start("admin", &[], "trace").await?);
+                let bare = Arc::new(
+                    Setup {
+                        level: "trace",
+                        ..Setup::default()
+                    }
+                    .start()
+                    .await?,
+                );
                 *shared = Arc::downgrade(&bare);
                 bare
             }
@@ -302,15 +334,6 @@ pub fn shared<F: AsyncFnOnce(&Bare) -> anyhow::Result<()>>(test: F) -> anyhow::R
 }
 
 /// Runs a test with one of its own.
-pub fn own<F: AsyncFnOnce(Bare) -> anyhow::Result<()>>(
-    profile: &str,
-    values: &[&str],
-    test: F,
-) -> anyhow::Result<()> {
-    RUNTIME.block_on(async { test(Bare::start(profile, values, "info").await?).await })
-}
-
-/// Runs a test with one of its own, of the profile admin and with more of the owner's limits.
-pub fn limited<F: AsyncFnOnce(Bare) -> anyhow::Result<()>>(limits: &Value, test: F) -> anyhow::Result<()> {
-    RUNTIME.block_on(async { test(Bare::limited("admin", &[], limits, "info", vec![]).await?).await })
+pub fn own<F: AsyncFnOnce(Bare) -> anyhow::Result<()>>(setup: Setup<'_>, test: F) -> anyhow::Result<()> {
+    RUNTIME.block_on(async { test(setup.start().await?).await })
 }

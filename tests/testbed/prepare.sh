@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that the test clusters need, in ${KANTALOUPE_CACHE:-~/.cache/kantaloupe}/testbed: programs in bin/, images in images/.
-#   prepare.sh            installs Debian packages and builds what is missing (cold about 13 minutes on 2 cores); under a second when all is there
-#   prepare.sh helm ...   only the named ones: kubernetes kubectl kubectl-1.32 kubectl-1.20 etcd helm coredns sample-apiserver pause busybox,
+#   prepare.sh            installs Debian packages and builds what is missing (cold about 17 minutes on 2 cores); under a second when all is there
+#   prepare.sh helm ...   only the named ones: kubernetes kube-apiserver-1.36 kubectl kubectl-1.32 kubectl-1.20 etcd helm coredns sample-apiserver pause busybox,
 #                         prometheus prometheus-debian victoria-metrics, bench-apiserver (what benchmarks measure against),
 #                         oidc-provider (that people log in at in tests; npm, with node 20 or newer),
 #                         and image-tools, faketime (Debian packages alone)
@@ -9,6 +9,7 @@
 set -euo pipefail
 
 kubernetes_version=1.34.4
+kubernetes_constrained_version=1.36.3 # the first minor release in which impersonation is constrained
 kubectl_old_version=1.32.13 # speaks WebSocket first and SPDY as the fallback
 etcd_version=3.6.16
 helm_version=3.22.0
@@ -82,6 +83,14 @@ kubernetes() {
     have "$c" "$kubernetes_version" && continue
     compile "$bin/$c" "k8s.io/kubernetes/cmd/$c" "$(stamp_flags $kubernetes_version)"; done_with "$c" "$kubernetes_version"
   done
+}
+
+# An API server alone, of the release from which on impersonation is constrained (KEP-5284).
+kube-apiserver-1.36() {
+  have kube-apiserver-1.36 "$kubernetes_constrained_version" && return
+  kubernetes_module kube-apiserver-1.36 "$kubernetes_constrained_version" k8s.io/kubernetes/cmd/kube-apiserver
+  compile "$bin/kube-apiserver-1.36" k8s.io/kubernetes/cmd/kube-apiserver "$(stamp_flags "$kubernetes_constrained_version")"
+  done_with kube-apiserver-1.36 "$kubernetes_constrained_version"
 }
 
 kubectl_at() { # kubectl_at NAME VERSION
@@ -249,7 +258,7 @@ oidc-provider() { # what people log in at in the tests; run from the repository,
 image-tools() { :; }
 faketime() { :; } # moves the clock of one process
 
-all=(kubectl kubernetes etcd helm coredns kubectl-1.20 kubectl-1.32 prometheus prometheus-debian victoria-metrics sample-apiserver pause busybox oidc-provider image-tools faketime bench-apiserver)
+all=(kubectl kubernetes kube-apiserver-1.36 etcd helm coredns kubectl-1.20 kubectl-1.32 prometheus prometheus-debian victoria-metrics sample-apiserver pause busybox oidc-provider image-tools faketime bench-apiserver)
 wanted=("$@"); [ ${#wanted[@]} -gt 0 ] || wanted=("${all[@]}")
 for name in "${wanted[@]}"; do
   [[ " ${all[*]} " == *" $name "* ]] || { say "unknown program $name; known: ${all[*]}"; exit 64; }

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use kantaloupe_tests::{
-    bare::{Bare, NAMESPACES},
+    bare::{Bare, NAMESPACES, Setup},
     browser::{Browser, Page},
     oidc::{AFTER_LOGOUT, CLIENT_SECRET, Plan, Provider},
     processes::Gateway,
@@ -505,7 +505,13 @@ async fn groups_at_the_provider_decide_what_somebody_may_do_on_a_cluster() -> an
     let plan = Plan::new(dir.path())?;
     let mut arguments = plan.arguments();
     arguments.push("--oidc-refresh=1s".to_owned());
-    let bare = Bare::with_gateway(arguments).await?;
+    let bare = Setup {
+        gateway: arguments,
+        level: "trace",
+        ..Setup::default()
+    }
+    .start()
+    .await?;
     let people = |groups: &[&str]| json!({"ann": {"groups": groups}, "bob": {"groups": ["cooks"]}});
     let provider = plan.start(&bare.gateway, people(&["ops"])).await?;
     let pods = bare.path(&format!("/api/v1/namespaces/{}/pods", NAMESPACES[0]));

@@ -7,7 +7,8 @@ use std::{collections::HashMap, path::Path};
 use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, stream};
 use kantaloupe_tests::{
-    bare::{Bare, own},
+    apiserver::Release,
+    bare::{Bare, Setup, own},
     people::{Role, person},
     raw::{Answer, SPDY, WEBSOCKET},
 };
@@ -152,7 +153,13 @@ impl Cell {
     }
 
     /// Compares the answer with the table and with the logs.
-    fn check(&self, answer: &Answer, entry: Option<&Value>, agent_log: &str) -> anyhow::Result<()> {
+    fn check(
+        &self,
+        answer: &Answer,
+        entry: Option<&Value>,
+        agent_log: &str,
+        release: Release,
+    ) -> anyhow::Result<()> {
         let (name, _) = PEOPLE[self.person];
         if !self.allowed {
             ensure!(entry.is_none(), "it reached the API server: {entry:?}");
@@ -183,6 +190,11 @@ impl Cell {
             entry["annotations"]["authorization.k8s.io/decision"] == "allow",
             "{entry}"
         );
+        let constraint = &entry["authenticationMetadata"]["impersonationConstraint"];
+        match release {
+            Release::Default => ensure!(constraint.is_null(), "{entry}"),
+            Release::Constrained => ensure!(constraint == "impersonate:user-info", "{entry}"),
+        }
         let id = entry["auditID"].as_str().context("no id")?;
         if let Some(told) = answer.header("audit-id") {
             ensure!(told == id, "{told} in the answer, {id} in the log");
@@ -194,7 +206,24 @@ impl Cell {
 
 #[test]
 fn every_cell_of_the_table() -> anyhow::Result<()> {
-    own("admin", &[], async |bare| {
+    println!("{}", every_cell(Release::Default)?);
+    Ok(())
+}
+
+/// The same where the API server also asks what the agent may do as somebody.
+#[test]
+fn every_cell_of_the_table_with_constrained_impersonation() -> anyhow::Result<()> {
+    println!("{}", every_cell(Release::Constrained)?);
+    Ok(())
+}
+
+fn every_cell(release: Release) -> anyhow::Result<String> {
+    let mut shown = String::new();
+    let setup = Setup {
+        release,
+        ..Setup::default()
+    };
+    own(setup, async |bare| {
         let mut tokens = vec![];
         for (name, roles) in PEOPLE {
             tokens.push(person(&bare, name, roles).await?);
@@ -234,7 +263,7 @@ fn every_cell_of_the_table() -> anyhow::Result<()> {
         let mut wrong = vec![];
         for (cell, answer) in cells.iter().zip(answers) {
             let entry = entries.get(&cell.number.to_string());
-            let checked = answer.and_then(|answer| cell.check(&answer, entry, &agent_log));
+            let checked = answer.and_then(|answer| cell.check(&answer, entry, &agent_log, release));
             if let Err(error) = checked {
                 let (name, row) = (PEOPLE[cell.person].0, &cell.row);
                 wrong.push(format!(
@@ -251,11 +280,12 @@ fn every_cell_of_the_table() -> anyhow::Result<()> {
             wrong.join("\n")
         );
         let allowed = cells.iter().filter(|cell| cell.allowed).count();
-        println!(
+        shown = format!(
             "{} cells: {allowed} allowed and audited, {} refused",
             cells.len(),
             cells.len() - allowed
         );
         Ok(())
-    })
+    })?;
+    Ok(shown)
 }

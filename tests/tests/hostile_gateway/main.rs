@@ -25,7 +25,7 @@ use kantaloupe_proto::{
     token::{Token, TokenKind},
 };
 use kantaloupe_tests::{
-    apiserver::ApiServer,
+    apiserver::{ApiServer, Release},
     bare::install_chart,
     hostile_gateway::{HostileGateway, Taken},
     kubelet::Kubelet,
@@ -53,7 +53,7 @@ struct World {
 impl World {
     async fn start() -> anyhow::Result<Self> {
         let dir = TempDir::with_prefix("kantaloupe-hostile-")?;
-        let server = ApiServer::start_audited(&dir.path().join("server")).await?;
+        let server = ApiServer::start_audited(&dir.path().join("server"), Release::Default).await?;
         let kubelet = Kubelet::start(&server.tls).await?;
         let mut api = server.connect().await?;
         for name in ["kantaloupe-system", "team-a", "team-b"] {
@@ -64,14 +64,12 @@ impl World {
         let secret = json!({"metadata": {"name": "canary"}, "stringData": {"word": "secret-of-the-cluster"}});
         api.ok(Method::POST, "/api/v1/namespaces/team-a/secrets", Some(&secret))
             .await?;
-        let admin = dir.path().join("admin.kubeconfig");
-        server.kubeconfig(&admin)?;
         let values = [
             "access.profile=admin",
             "access.admin.iUnderstand=true",
             "cluster.organization=acme",
         ];
-        install_chart(&admin, &values.map(str::to_owned)).await?;
+        install_chart(&server, &values.map(str::to_owned)).await?;
         Ok(Self {
             server,
             _kubelet: kubelet,

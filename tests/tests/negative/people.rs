@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use http::Method;
 use kantaloupe_tests::{
-    bare::{Bare, REVIEW, REVIEW_BODY, limited, own, shared},
+    bare::{Bare, REVIEW, REVIEW_BODY, Setup, own, shared},
     people::{Role, bind, create, person},
     raw::{Answer, SPDY, WEBSOCKET},
 };
@@ -338,7 +338,7 @@ fn n24_another_organisation_is_not_there() -> anyhow::Result<()> {
 
 #[test]
 fn n25_what_was_opened_ends_with_the_right_to_it() -> anyhow::Result<()> {
-    own("admin", &[], async |bare| {
+    own(Setup::default(), async |bare| {
         let exec = "/api/v1/namespaces/team-a/pods/good/exec?command=n25&container=main";
         let watch = "/api/v1/namespaces/team-a/pods?watch=1&n25";
         // One way after the other takes it away: the binding, the token, the user, the cluster.
@@ -417,8 +417,12 @@ fn n30_only_listed_services_are_reached() -> anyhow::Result<()> {
         "/api/v1/namespaces/team-a/pods/good:9091/proxy/metrics?n30",
         "/api/v1/proxy/namespaces/team-a/services/web:9090/?n30",
     ];
-    limited(
-        &json!({"services": ["team-a/web:80", "team-a/outside:80"]}),
+    let limits = json!({"services": ["team-a/web:80", "team-a/outside:80"]});
+    own(
+        Setup {
+            limits,
+            ..Setup::default()
+        },
         async |bare| {
             for path in ELSEWHERE {
                 for (method, lines) in [("GET", &[][..]), ("POST", &[]), ("GET", &WEBSOCKET)] {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::{Context, ensure};
 use http::Method;
 use kantaloupe_tests::{
-    bare::{Bare, own, shared},
+    bare::{Bare, Setup, own, shared},
     people::{Role, person},
     raw::SPDY,
     raw2::{
@@ -50,7 +50,7 @@ async fn h2(bare: &Bare) -> anyhow::Result<Raw2> {
 
 #[test]
 fn n32_floods_of_frames() -> anyhow::Result<()> {
-    own("admin", &[], async |bare| {
+    own(Setup::default(), async |bare| {
         let before = resident(bare.gateway.process.pid())?;
         // Limits of one user keep the cluster's for the others, who are the administrator here.
         let flooder = person(&bare, "flooder", &[Role::everywhere("viewer")]).await?;
@@ -303,7 +303,7 @@ fn n34_no_log_holds_a_secret_at_any_level() -> anyhow::Result<()> {
 
 #[test]
 fn n35_written_before_it_is_done() -> anyhow::Result<()> {
-    own("admin", &[], async |mut bare| {
+    own(Setup::default(), async |mut bare| {
         // A stream that is open when the gateway is killed: what began it is on the disk.
         let token = person(&bare, "typist", &[Role::everywhere("operator")]).await?;
         let path = "/api/v1/namespaces/team-a/pods/good/exec?command=n35-secret-argument&container=main";
