@@ -34,6 +34,13 @@ mutants() {
 11 | an encoded slash passes | proto/src/request/path.rs | s/if slashes\(path\) != expected/if slashes(path) < expected/ | proto --lib | paths_with_two_readings_are_refused
 11 | paths are decoded once only | proto/src/request/path.rs | s/MAX_DECODINGS: usize = 2/MAX_DECODINGS: usize = 1/ | proto --lib | request::tests
 12 | a list of all namespaces passes with a role in one | policy/src/lib.rs | s/if info\.namespace\.is_empty\(\) \|\| !names/if !info.namespace.is_empty() && !names/ | policy --lib | each_request_takes_its_role_and_its_namespace
+19 | an assertion may name another cluster than its key | gateway/src/agents/connect.rs | s/if claims\.cluster_id != cluster_id \{/if claims.cluster_id.is_empty() {/ | gateway --test hostile | h01_to_h08_names_of_others
+19 | a signature is not checked | proto/src/assertion.rs | s/\.map_err\(\|_\| AssertionError::Signature\)\?;/.ok();/ | proto --lib | assertion::tests
+20 | a link is resumed by whoever knows its name and secret | tunnel/src/link/accept.rs | s/if entry\.principal == principal =>/if !entry.principal.is_empty() \&\& !principal.is_empty() =>/ | gateway --test hostile | h09_to_h11_links_and_tunnels_of_others
+21 | an identity that was copied to another cluster is taken | gateway/src/agents/connect.rs | s/if claims\.cluster_uid != cluster_uid \{/if claims.cluster_uid.is_empty() {/ | gateway --test hostile | h01_to_h08_names_of_others
+26 | an assertion is good twice | gateway/src/agents/connect.rs | s/app\.agents\.used\.lock\(\)\.take\(nonce, now\)/app.agents.used.lock().take(nonce, now).or(Ok::<(), NonceRefusal>(()))/ | gateway --test hostile | h01_to_h08_names_of_others
+27 | clocks are not compared | gateway/src/agents/connect.rs | s/    check_clock\(claims\.issued_at, now\)\?;\n// | gateway --test hostile | h01_to_h08_names_of_others
+38 | an agent removes records of any cluster | gateway/src/store/inventory/write.rs | s/sql\.push\(" AND cluster_id = "\)\.push_bind\(cluster_id\);/sql.push(" AND cluster_id <> ");\n                sql.push_bind("");/ | gateway --test hostile | h17_to_h19_records_that_name_others
 30 | a Service is reached on every port | policy/src/service.rs | s/ && port == self\.port/ && !port.is_empty()/ | policy --lib | only_listed_services_are_reached
 37 | the agent does not apply the owner's limits | policy/src/local.rs | s/match self\.forbids\(info\) \{/match self.forbids(info).filter(|_| info.path.is_empty() && info.name == "-") {/ | policy --lib | switches_forbid_by_every_form_of_a_request
 37 | the profile does not cap the role | policy/src/local.rs | s/role\.min\(self\.profile\.role\(\)\)/role/ | policy --lib | the_profile_caps_every_role

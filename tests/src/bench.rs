@@ -7,3 +7,4 @@ pub mod load;
 pub mod memory;
 pub mod report;
 pub mod server;
+pub mod trust;

@@ -94,10 +94,10 @@ fn unlimited() -> Vec<String> {
 }
 
 /// Microseconds that a histogram of the gateway has on average.
-async fn mean(gateway: &Gateway, name: &str) -> anyhow::Result<f64> {
+pub(super) async fn mean(admin: SocketAddr, name: &str) -> anyhow::Result<f64> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    let mut tcp = tokio::net::TcpStream::connect(gateway.admin).await?;
+    let mut tcp = tokio::net::TcpStream::connect(admin).await?;
     tcp.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         .await?;
     let mut metrics = String::new();
@@ -214,7 +214,7 @@ async fn compare(
         ("admission_mean", "admission_seconds"),
         ("audit_entry_mean", "audit_append_seconds"),
     ] {
-        report.push(Figure::new(figure, "us", &[mean(&chain.gateway, name).await?]));
+        report.push(Figure::new(figure, "us", &[mean(chain.gateway.admin, name).await?]));
     }
     let added = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>();
     report.push(Figure::new("get_p50", "ms", &tunnel.p50).against(&direct.p50));

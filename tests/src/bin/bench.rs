@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use kantaloupe_tests::bench::{chain, inventory, link, memory, report};
+use kantaloupe_tests::bench::{chain, inventory, link, memory, report, trust};
 
 // As what ships.
 #[global_allocator]
@@ -40,6 +40,9 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     if wanted("loopback") {
         runtime.block_on(chain::loopback(&mut report, runs))?;
+    }
+    if wanted("trust") {
+        trust::run(&mut report, runs)?;
     }
     if wanted("wan") {
         runtime.block_on(chain::wan(&mut report, runs.min(3)))?;
