@@ -2,14 +2,16 @@
 //! and agent at a real API server, whose audit log has the last word. Needs no root.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, fmt::Write, path::Path};
 
 use anyhow::{Context, bail, ensure};
 use futures::{StreamExt, stream};
+use kantaloupe_proto::agent_log;
 use kantaloupe_tests::{
     apiserver::Release,
     bare::{Bare, Setup, own},
     people::{Role, person},
+    processes::binary,
     raw::{Answer, SPDY, WEBSOCKET},
 };
 use serde_json::Value;
@@ -217,6 +219,60 @@ fn every_cell_of_the_table_with_constrained_impersonation() -> anyhow::Result<()
     Ok(())
 }
 
+/// Holds the agent's own log against the gateway's audit once both have ended: the same requests on both sides; and a log in
+/// which one request was told otherwise, with its chain made anew so that only the gateway can contradict it, is found out.
+async fn both_sides_agree(mut bare: Bare, allowed: usize) -> anyhow::Result<usize> {
+    bare.agent.process.terminate().await?;
+    bare.gateway.process.terminate().await?;
+    let log = bare.agent.process.said();
+    let forged = bare.dir.path().join("forged.log");
+    let verify = async |file: &Path| {
+        let mut command = tokio::process::Command::new(binary("kantaloupe-gateway")?);
+        command.args(["audit", "verify", "--cluster", &bare.id, "--data-dir"]);
+        let output = command
+            .arg(&bare.gateway.data)
+            .arg("--agent-log")
+            .arg(file)
+            .output()
+            .await?;
+        let said = [output.stdout, output.stderr].concat();
+        anyhow::Ok((output.status.success(), String::from_utf8(said)?))
+    };
+    let (sound, said) = verify(&bare.agent.process.log).await?;
+    ensure!(sound, "{said}");
+    let same = said
+        .split_once("the agent's log: ")
+        .and_then(|(_, rest)| rest.split(' ').next()?.parse::<usize>().ok())
+        .with_context(|| said.clone())?;
+    ensure!(same >= allowed, "{same} of {allowed} requests are on both sides");
+
+    std::fs::write(&forged, forge(&log)?)?;
+    let (sound, said) = verify(&forged).await?;
+    ensure!(!sound && said.contains("somewhere-else"), "{said}");
+    Ok(same)
+}
+
+/// The agent's log with another namespace in one of its last requests and sound hashes behind it.
+fn forge(log: &str) -> anyhow::Result<String> {
+    let mut entries: Vec<agent_log::Entry> = agent_log::verify(log.lines())?.entries;
+    let last = entries
+        .iter_mut()
+        .rfind(|entry| entry.namespace.is_some())
+        .context("no request in a namespace")?;
+    last.namespace = Some("somewhere-else".to_owned());
+    let mut prev = agent_log::FIRST.to_owned();
+    let mut text = String::new();
+    for entry in &mut entries {
+        entry.prev = prev;
+        prev = entry.hash();
+        let mut line = serde_json::to_value(&*entry)?;
+        line["target"] = agent_log::TARGET.into();
+        line["hash"] = prev.clone().into();
+        writeln!(text, "{line}")?;
+    }
+    Ok(text)
+}
+
 fn every_cell(release: Release) -> anyhow::Result<String> {
     let mut shown = String::new();
     let setup = Setup {
@@ -280,8 +336,9 @@ fn every_cell(release: Release) -> anyhow::Result<String> {
             wrong.join("\n")
         );
         let allowed = cells.iter().filter(|cell| cell.allowed).count();
+        let same = both_sides_agree(bare, allowed).await?;
         shown = format!(
-            "{} cells: {allowed} allowed and audited, {} refused",
+            "{} cells: {allowed} allowed and audited, {} refused; {same} requests are the same in the agent's log and in the audit",
             cells.len(),
             cells.len() - allowed
         );

@@ -214,7 +214,11 @@ async fn compare(
         ("admission_mean", "admission_seconds"),
         ("audit_entry_mean", "audit_append_seconds"),
     ] {
-        report.push(Figure::new(figure, "us", &[mean(chain.gateway.admin, name).await?]));
+        report.push(Figure::new(
+            figure,
+            "us",
+            &[mean(chain.gateway.admin, name).await?],
+        ));
     }
     let added = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>();
     report.push(Figure::new("get_p50", "ms", &tunnel.p50).against(&direct.p50));

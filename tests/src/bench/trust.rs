@@ -66,7 +66,9 @@ impl Side {
             .enable_all()
             .build()?;
         let gateway = runtime.spawn(Gateway::start(config)).await??;
-        let token = fs::read_to_string(dir.join("data/admin-token"))?.trim().to_owned();
+        let token = fs::read_to_string(dir.join("data/admin-token"))?
+            .trim()
+            .to_owned();
         let tcp = TcpStream::connect(gateway.addr).await?;
         let mut api = Client::new(tls.connector.connect(localhost(), tcp).await?, &token).await?;
         let made = api
@@ -130,7 +132,11 @@ pub fn run(report: &mut Report, runs: usize) -> anyhow::Result<()> {
             with.push(on.p50().await?);
             without.push(off.p50().await?);
         }
-        anyhow::Ok((with, without, mean(off.gateway.admin_addr, "admission_seconds").await?))
+        anyhow::Ok((
+            with,
+            without,
+            mean(off.gateway.admin_addr, "admission_seconds").await?,
+        ))
     })?;
     let audit: Vec<f64> = with.iter().zip(&without).map(|(on, off)| on - off).collect();
     let both: Vec<f64> = audit.iter().map(|audit| audit + admission).collect();
