@@ -61,13 +61,13 @@ impl Hub {
 
     /// Whether anybody listens to this cluster.
     fn is_heard(&self, cluster: &Cluster) -> bool {
-        cluster.inventory.events.receiver_count() + self.events.receiver_count() > 0
+        cluster.inventory.is_listened_to() || self.events.receiver_count() > 0
     }
 
     fn publish(&self, cluster: &Cluster, batch: Batch) {
         let batch = Arc::new(batch);
         // An error says that nobody listens.
-        let _ = cluster.inventory.events.send(Arc::clone(&batch));
+        cluster.inventory.tell(Arc::clone(&batch));
         let _ = self.events.send(batch);
     }
 

@@ -15,8 +15,8 @@ use kantaloupe_proto::{
 };
 use kantaloupe_tunnel::{
     carrier::websocket,
-    link::{self, Acceptor},
-    session::{Body, Client, Kind, ORIGIN},
+    link::{self, Acceptor, Link},
+    session::{Body, Calls, Client, Kind, ORIGIN},
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -31,13 +31,13 @@ const SESSION: std::time::Duration = std::time::Duration::from_mins(1);
 /// A running one; it ends with its handle.
 pub struct HostileGateway {
     pub addr: SocketAddr,
-    sessions: mpsc::Receiver<(SessionKind, Client)>,
+    sessions: mpsc::Receiver<(SessionKind, Link)>,
     _task: AbortOnDropHandle<()>,
 }
 
 /// An agent's two sessions.
 pub struct Taken {
-    pub control: Client,
+    pub control: Calls,
     pub data: Client,
 }
 
@@ -46,7 +46,7 @@ struct Shared {
     /// Of the agent that enrolled last.
     key: Arc<Mutex<Option<[u8; 32]>>>,
     acceptor: Acceptor,
-    sender: mpsc::Sender<(SessionKind, Client)>,
+    sender: mpsc::Sender<(SessionKind, Link)>,
 }
 
 impl HostileGateway {
@@ -91,7 +91,8 @@ impl HostileGateway {
     pub async fn take(&mut self) -> anyhow::Result<Taken> {
         let (kind, control) = self.session().await?;
         ensure!(kind == SessionKind::Control, "the first session is {kind:?}");
-        let mut agent = AgentServiceClient::with_origin(control.grpc(), ORIGIN.parse()?);
+        let control = Calls::handshake(control).await?;
+        let mut agent = AgentServiceClient::with_origin(control.clone(), ORIGIN.parse()?);
         let hello = HelloRequest {
             gateway_version: "0.0.0".to_owned(),
             protocol_version: kantaloupe_proto::PROTOCOL_VERSION,
@@ -102,10 +103,11 @@ impl HostileGateway {
         opened?;
         let (kind, data) = session?;
         ensure!(kind == SessionKind::Data, "the second session is {kind:?}");
+        let data = Client::handshake(data, Kind::Data).await?;
         Ok(Taken { control, data })
     }
 
-    async fn session(&mut self) -> anyhow::Result<(SessionKind, Client)> {
+    async fn session(&mut self) -> anyhow::Result<(SessionKind, Link)> {
         timeout(SESSION, self.sessions.recv())
             .await
             .context("no agent came")?
@@ -152,12 +154,7 @@ fn tunnel(shared: &Shared, mut request: Request<Incoming>) -> anyhow::Result<Res
         let carrier = websocket::server(TokioIo::new(upgrade.await.ok()?));
         let principal = format!("{}/{:?}", claims.tunnel_id, claims.session);
         let link = shared.acceptor.accept(carrier, &principal).await.ok()??;
-        let kind = match claims.session {
-            SessionKind::Control => Kind::Control,
-            SessionKind::Data => Kind::Data,
-        };
-        let client = Client::handshake(link, kind).await.ok()?;
-        shared.sender.send((claims.session, client)).await.ok()
+        shared.sender.send((claims.session, link)).await.ok()
     });
     Ok(response.map(|()| full("")))
 }

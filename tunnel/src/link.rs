@@ -25,16 +25,20 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     task::{Context, Poll, Wake, Waker},
 };
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{mpsc, watch},
+    sync::watch,
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -52,7 +56,7 @@ use crate::{
     frame::{Frame, MAX_FRAME},
 };
 
-/// Commands that may wait for the link's task. Each resume sends one, and a link is polled at once.
+/// Commands that may wait for the link's task. Each resume gives one, and a link is polled at once.
 const COMMANDS: usize = 4;
 /// What [`Frame::Refused`] says.
 pub(crate) mod refusal {
@@ -76,8 +80,6 @@ enum Command {
     },
     /// The link cannot go on.
     Kill(Dead),
-    /// Look at [`Shared::close`].
-    Wake,
 }
 
 /// What other tasks see of a link.
@@ -98,7 +100,34 @@ pub(crate) struct Shared {
     /// [`Core::fair_frame`], for other tasks.
     frame: AtomicUsize,
     state: watch::Sender<State>,
-    commands: mpsc::Sender<Command>,
+    /// For the link's task. A channel would take a kilobyte of each link for the few that ever come.
+    commands: Mutex<Vec<Command>>,
+    /// There are some.
+    waiting: AtomicBool,
+    both: Arc<Both>,
+}
+
+impl Shared {
+    /// Gives the link something to do; it comes back if the link is over or has too much to do.
+    fn command(&self, command: Command) -> Result<(), Command> {
+        let mut commands = self.commands.lock();
+        if commands.len() >= COMMANDS || self.state.borrow().ended.is_some() {
+            return Err(command);
+        }
+        commands.push(command);
+        self.waiting.store(true, Release);
+        drop(commands);
+        self.both.wake_by_ref();
+        Ok(())
+    }
+
+    /// What there is to do. No lock where there is nothing.
+    fn take_commands(&self) -> Vec<Command> {
+        if !self.waiting.swap(false, Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.commands.lock())
+    }
 }
 
 /// Watches and ends a link from another task.
@@ -125,7 +154,7 @@ impl Handle {
     /// Ends the link at both ends, now. What was written and not yet sent is lost.
     pub fn close(&self) {
         self.0.close.store(true, Relaxed);
-        let _ = self.0.commands.try_send(Command::Wake); // a full queue wakes the link as well
+        self.0.both.wake_by_ref();
     }
 
     /// Follows the state.
@@ -156,7 +185,6 @@ impl Wake for Both {
 pub struct Link {
     core: Core,
     carrier: Option<BoxCarrier>,
-    commands: mpsc::Receiver<Command>,
     timer: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     need_flush: bool,
@@ -175,7 +203,6 @@ impl Link {
         guard: impl FnOnce(&Arc<Shared>) -> G,
     ) -> Self {
         let now = Instant::now();
-        let (sender, commands) = mpsc::channel(COMMANDS);
         let both = Arc::new(Both::default());
         let state = State {
             down_since: None,
@@ -187,13 +214,14 @@ impl Link {
             close: false.into(),
             frame: usize::MAX.into(),
             state: watch::Sender::new(state),
-            commands: sender,
+            commands: Mutex::default(),
+            waiting: false.into(),
+            both: both.clone(),
         });
         let peer_window = usize::try_from(peer_window).unwrap_or(usize::MAX);
         Self {
             core: Core::new(config, peer_window, now),
             carrier: Some(carrier),
-            commands,
             timer: Box::pin(sleep_until(now)),
             armed: None,
             need_flush: false,
@@ -233,12 +261,9 @@ impl Link {
     /// Commands and timers, at the start of every poll. Returns the poll's time.
     fn begin(&mut self) -> Instant {
         let now = Instant::now();
-        let waker = self.waker.clone();
-        let cx = &mut Context::from_waker(&waker);
-        while let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
+        for command in self.shared.take_commands() {
             match command {
                 Command::Kill(why) => self.end(why),
-                Command::Wake => {}
                 Command::Attach {
                     carrier,
                     generation,
@@ -516,5 +541,7 @@ impl Drop for Link {
         self.core.kill(Dead::Dropped);
         let ended = self.core.dead();
         self.shared.state.send_modify(|s| s.ended = ended);
+        // A carrier that came in this moment goes too; later ones are not taken.
+        self.shared.commands.lock().clear();
     }
 }

@@ -14,17 +14,13 @@
 //! HTTP/2 PING keepalive stays off: while the link waits for a new connection a missing PONG would kill the session.
 //! Liveness is the link's business.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+mod calls;
+
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{
     body::Incoming,
     client::conn::http2::{self as client, SendRequest},
@@ -36,6 +32,7 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument, debug};
 
+pub use self::calls::{Answer, CallError, Calls};
 use crate::link::{Handle, Link};
 
 /// Any error.
@@ -157,7 +154,7 @@ pub fn http2_server(kind: Kind) -> server::Builder<TokioExecutor> {
     builder
 }
 
-/// The gateway's end of a session. Clones share it. When the last one is dropped, the peer gets GOAWAY and the session
+/// The gateway's end of a data session. Clones share it. When the last one is dropped, the peer gets GOAWAY and the session
 /// ends with its last stream.
 #[derive(Clone)]
 pub struct Client {
@@ -221,11 +218,6 @@ impl Client {
             })
     }
 
-    /// A service for tonic's generated clients.
-    pub fn grpc(&self) -> Grpc {
-        Grpc(self.clone())
-    }
-
     /// Since when the session has had no connection, while its link waits for a new one.
     pub fn down_since(&self) -> Option<Instant> {
         self.shared.link.state().down_since
@@ -256,33 +248,6 @@ impl Client {
     /// Ends the session and every stream on it, now. Dropping the last clone ends it with its last stream instead.
     pub fn close(&self) {
         self.shared.link.close();
-    }
-}
-
-/// Adapter for tonic; see [`Client::grpc`].
-#[derive(Clone)]
-pub struct Grpc(Client);
-
-impl<B> tower::Service<Request<B>> for Grpc
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<Incoming>;
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let client = self.0.clone();
-        Box::pin(async move {
-            client
-                .request(request.map(|b| b.map_err(Into::into).boxed_unsync()))
-                .await
-        })
     }
 }
 

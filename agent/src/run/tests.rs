@@ -182,15 +182,15 @@ async fn it_enrols_connects_says_who_it_is_and_serves() {
 async fn data_sessions_come_when_asked_for_and_go_without_the_tunnel() {
     let mut bench = Bench::new().await;
     let agent = bench.start().await;
-    let control = bench.gateway.session().await.client;
+    let control = bench.gateway.session().await.calls().await;
     let mut tunnel = {
         let data = bench.gateway.data(&control).await;
         assert_eq!(data.claims.nonce, DATA_NONCE, "the nonce that came with the wish");
         Tunnel {
             id: data.claims.tunnel_id.clone(),
-            claims: data.claims,
+            claims: data.claims.clone(),
             control,
-            data: data.client,
+            data: data.client().await,
         }
     };
     tunnel.hello().await;
@@ -198,7 +198,7 @@ async fn data_sessions_come_when_asked_for_and_go_without_the_tunnel() {
     let mut running = tunnel.get("/stream").await.into_body();
     for round in 0..3 {
         // As the gateway ends an idle one: the last clone goes. What runs on it goes on.
-        let next = bench.gateway.data(&tunnel.control).await.client;
+        let next = bench.gateway.data(&tunnel.control).await.client().await;
         let old = std::mem::replace(&mut tunnel.data, next);
         let link = old.link().clone();
         drop(old);
@@ -233,7 +233,7 @@ async fn data_sessions_come_when_asked_for_and_go_without_the_tunnel() {
 async fn an_idle_tunnel_drains_at_once() {
     let mut bench = Bench::new().await;
     let agent = bench.start().await;
-    let control = bench.gateway.session().await.client;
+    let control = bench.gateway.session().await.calls().await;
     hello(&control).await;
     soon(agent.ready()).await;
     let began = Instant::now();

@@ -18,8 +18,8 @@ use kantaloupe_proto::{
 };
 use kantaloupe_tunnel::{
     carrier::websocket,
-    link::{self, Acceptor},
-    session::{self, Body, Client, Kind, ORIGIN},
+    link::{self, Acceptor, Link},
+    session::{self, Body, Calls, Client, Kind, ORIGIN},
 };
 use parking_lot::Mutex;
 use secrecy::ExposeSecret;
@@ -56,7 +56,19 @@ pub(crate) struct State {
 /// One session of an agent.
 pub(crate) struct Session {
     pub(crate) claims: Claims,
-    pub(crate) client: Client,
+    link: Link,
+}
+
+impl Session {
+    /// For a control session.
+    pub(crate) async fn calls(self) -> Calls {
+        Calls::handshake(self.link).await.unwrap()
+    }
+
+    /// For a data session.
+    pub(crate) async fn client(self) -> Client {
+        Client::handshake(self.link, Kind::Data).await.unwrap()
+    }
 }
 
 /// Nonce in wishes for data sessions.
@@ -66,7 +78,7 @@ pub(crate) const DATA_NONCE: &str = "nonce-data";
 pub(crate) struct Tunnel {
     pub(crate) id: String,
     pub(crate) claims: Claims,
-    pub(crate) control: Client,
+    pub(crate) control: Calls,
     pub(crate) data: Client,
 }
 
@@ -76,7 +88,7 @@ impl Tunnel {
     }
 
     pub(crate) async fn ask_to_drain(&self) {
-        let mut client = AgentServiceClient::with_origin(self.control.grpc(), ORIGIN.parse().unwrap());
+        let mut client = AgentServiceClient::with_origin(self.control.clone(), ORIGIN.parse().unwrap());
         let drain = DrainRequest {
             reason: "test".to_owned(),
             reconnect_after_ms: 1,
@@ -188,7 +200,7 @@ impl Gateway {
     }
 
     /// A data session, opened at this gateway's wish.
-    pub(crate) async fn data(&mut self, control: &Client) -> Session {
+    pub(crate) async fn data(&mut self, control: &Calls) -> Session {
         let wish = open_data(control);
         let (answer, session) = tokio::join!(wish, self.session());
         answer.unwrap();
@@ -199,20 +211,22 @@ impl Gateway {
     pub(crate) async fn tunnel(&mut self) -> Tunnel {
         let control = self.session().await;
         assert_eq!(control.claims.session, SessionKind::Control);
-        let data = self.data(&control.client).await;
-        assert_eq!(data.claims.tunnel_id, control.claims.tunnel_id);
+        let claims = control.claims.clone();
+        let control = control.calls().await;
+        let data = self.data(&control).await;
+        assert_eq!(data.claims.tunnel_id, claims.tunnel_id);
         Tunnel {
-            id: control.claims.tunnel_id.clone(),
-            claims: control.claims,
-            control: control.client,
-            data: data.client,
+            id: claims.tunnel_id.clone(),
+            claims,
+            control,
+            data: data.client().await,
         }
     }
 }
 
 /// Greets an agent.
-pub(crate) async fn hello(control: &Client) -> HelloResponse {
-    let mut client = AgentServiceClient::with_origin(control.grpc(), ORIGIN.parse().unwrap());
+pub(crate) async fn hello(control: &Calls) -> HelloResponse {
+    let mut client = AgentServiceClient::with_origin(control.clone(), ORIGIN.parse().unwrap());
     let hello = HelloRequest {
         gateway_version: "0.0.0".to_owned(),
         protocol_version: 1,
@@ -221,8 +235,8 @@ pub(crate) async fn hello(control: &Client) -> HelloResponse {
 }
 
 /// Asks for a data session.
-pub(crate) async fn open_data(control: &Client) -> Result<(), tonic::Status> {
-    let mut client = AgentServiceClient::with_origin(control.grpc(), ORIGIN.parse().unwrap());
+pub(crate) async fn open_data(control: &Calls) -> Result<(), tonic::Status> {
+    let mut client = AgentServiceClient::with_origin(control.clone(), ORIGIN.parse().unwrap());
     let wish = OpenDataRequest {
         nonce: DATA_NONCE.to_owned(),
     };
@@ -327,14 +341,7 @@ fn tunnel(shared: Shared, mut request: Request<Incoming>) -> Response<Body> {
         let Ok(Some(link)) = acceptor.accept(carrier, &principal).await else {
             return;
         };
-        let kind = match claims.session {
-            SessionKind::Control => Kind::Control,
-            SessionKind::Data => Kind::Data,
-        };
-        let Ok(client) = Client::handshake(link, kind).await else {
-            return;
-        };
-        let _test_ended = shared.sender.send(Session { claims, client }).await;
+        let _test_ended = shared.sender.send(Session { claims, link }).await;
     });
     response.map(|()| super::full(""))
 }

@@ -13,7 +13,8 @@ use kantaloupe_proto::{
 };
 use kantaloupe_tunnel::{
     carrier::websocket,
-    session::{Client, Kind},
+    link::Link,
+    session::{Calls, Client, Kind},
 };
 use tokio::time::timeout;
 use tracing::Instrument as _;
@@ -53,7 +54,7 @@ pub(crate) async fn connect(
     peer: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
-    let admitted = match admit(app, &request).await {
+    let (admitted, response) = match admit(app, &request).await {
         Ok(admitted) => admitted,
         Err(error) => {
             let outcome = if error.status.is_server_error() {
@@ -78,12 +79,11 @@ pub(crate) async fn connect(
     let span = tracing::info_span!(
         "tunnel",
         cluster = %admitted.cluster.id,
-        tunnel = %admitted.claims.tunnel_id,
-        session = kind(admitted.claims.session).as_str(),
+        tunnel = %admitted.key.tunnel_id,
+        session = kind(admitted.session).as_str(),
         %peer
     );
     let upgrade = hyper::upgrade::on(&mut request);
-    let response = admitted.response.clone();
     app.agent_tasks
         .spawn(serve(Arc::clone(app), admitted, upgrade, peer).instrument(span));
     response.map(|()| Body::empty())
@@ -92,12 +92,12 @@ pub(crate) async fn connect(
 /// An agent that may open a session.
 struct Admitted {
     cluster: Arc<Cluster>,
-    claims: Claims,
+    key: TunnelKey,
+    session: SessionKind,
     enrolled_uid: String,
-    response: Response<()>,
 }
 
-async fn admit(app: &App, request: &Request<Incoming>) -> Result<Admitted, ApiError> {
+async fn admit(app: &App, request: &Request<Incoming>) -> Result<(Admitted, Response<()>), ApiError> {
     let response = websocket::server_response(request)
         .map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, Code::NET_007, sentence(&e)))?;
     let value = request
@@ -127,12 +127,16 @@ async fn admit(app: &App, request: &Request<Incoming>) -> Result<Admitted, ApiEr
         .find_by_id(&key.cluster_id)
         .filter(|cluster| !cluster.is_cut())
         .ok_or_else(revoked)?;
-    Ok(Admitted {
+    let admitted = Admitted {
         cluster,
-        claims,
+        key: TunnelKey {
+            key_id: claims.key_id,
+            tunnel_id: claims.tunnel_id,
+        },
+        session: claims.session,
         enrolled_uid: key.cluster_uid,
-        response,
-    })
+    };
+    Ok((admitted, response))
 }
 
 fn check_claims(app: &App, claims: &Claims, cluster_id: &str, cluster_uid: &str) -> Result<(), ApiError> {
@@ -186,45 +190,50 @@ const fn kind(session: SessionKind) -> Kind {
 async fn serve(app: Arc<App>, admitted: Admitted, upgrade: OnUpgrade, peer: SocketAddr) {
     let Admitted {
         cluster,
-        claims,
+        key,
+        session,
         enrolled_uid,
-        ..
     } = admitted;
-    let (kind, session) = (kind(claims.session), claims.session);
-    let key = TunnelKey {
-        key_id: claims.key_id,
-        tunnel_id: claims.tunnel_id,
-    };
     // Boxed: what follows is what most tasks wait in for weeks, and should not pay for this step's state.
-    let opened = Box::pin(open_session(&app, &cluster, &key, kind, upgrade));
-    let client = tokio::select! {
+    let link = Box::pin(open_link(&app, &cluster, &key, kind(session), upgrade));
+    let link = tokio::select! {
         biased;
         () = cluster.cut.cancelled() => return,
         () = app.stop.hard.cancelled() => return,
-        client = opened => client,
+        link = link => link,
     };
-    let Some(client) = client else { return };
+    let Some(link) = link else { return };
     match session {
-        SessionKind::Control => tunnel::run(app, cluster, key, enrolled_uid, peer, client).await,
-        SessionKind::Data => {
-            if let Some(tunnel) = cluster.tunnels.newest(|tunnel| tunnel.key == key) {
-                tunnel.offer(&app, client);
-            } else {
-                tracing::info!("a data session of no tunnel");
-                client.close();
-            }
-        }
+        SessionKind::Control => match Calls::handshake(link).await {
+            Ok(calls) => tunnel::run(app, cluster, key, enrolled_uid, peer, calls).await,
+            Err(error) => tracing::info!(%error, "session not started"),
+        },
+        SessionKind::Data => Box::pin(data(&app, &cluster, &key, link)).await,
     }
 }
 
-/// A session on a new link; `None` when the carrier resumed an existing link, or failed.
-async fn open_session(
+/// Gives a data session to its tunnel.
+async fn data(app: &App, cluster: &Cluster, key: &TunnelKey, link: Link) {
+    let client = match Client::handshake(link, Kind::Data).await {
+        Ok(client) => client,
+        Err(error) => return tracing::info!(%error, "session not started"),
+    };
+    if let Some(tunnel) = cluster.tunnels.newest(|tunnel| tunnel.key == *key) {
+        tunnel.offer(app, client);
+    } else {
+        tracing::info!("a data session of no tunnel");
+        client.close();
+    }
+}
+
+/// A new link; `None` when the carrier resumed an existing one, or failed.
+async fn open_link(
     app: &App,
     cluster: &Cluster,
     key: &TunnelKey,
     kind: Kind,
     upgrade: OnUpgrade,
-) -> Option<Client> {
+) -> Option<Link> {
     let upgraded = match timeout(UPGRADE, upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
         Ok(Err(error)) => {
@@ -247,26 +256,19 @@ async fn open_session(
         key.tunnel_id,
         kind.as_str()
     );
-    let link = match app
+    match app
         .agents
         .acceptor
         .accept(websocket::server(io), &principal)
         .await
     {
-        Ok(Some(link)) => link,
+        Ok(Some(link)) => Some(link),
         Ok(None) => {
             tracing::info!("link resumed");
-            return None;
+            None
         }
         Err(error) => {
             tracing::info!(%error, "carrier refused");
-            return None;
-        }
-    };
-    match Client::handshake(link, kind).await {
-        Ok(client) => Some(client),
-        Err(error) => {
-            tracing::info!(%error, "session not started");
             None
         }
     }

@@ -10,7 +10,7 @@ use kantaloupe_proto::{
         inventory_service_client::InventoryServiceClient,
     },
 };
-use kantaloupe_tunnel::session::{Client, Grpc, ORIGIN};
+use kantaloupe_tunnel::session::{Calls, ORIGIN};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
@@ -48,7 +48,7 @@ pub(crate) struct Tunnel {
 }
 
 /// A session's client; ends the session when dropped.
-pub(super) struct ClientEnd(pub(super) Client);
+pub(super) struct ClientEnd(pub(super) Calls);
 
 impl std::fmt::Debug for ClientEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,8 +71,8 @@ enum HelloError {
 
 impl Tunnel {
     /// The agent's inventory; messages of more than `largest` bytes, after decompression, end a call.
-    pub(crate) fn inventory(&self, largest: usize) -> InventoryServiceClient<Grpc> {
-        InventoryServiceClient::with_origin(self.control.0.grpc(), Uri::from_static(ORIGIN))
+    pub(crate) fn inventory(&self, largest: usize) -> InventoryServiceClient<Calls> {
+        InventoryServiceClient::with_origin(self.control.0.clone(), Uri::from_static(ORIGIN))
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(largest)
     }
@@ -119,8 +119,8 @@ impl Tunnel {
 }
 
 /// The agent's own service.
-pub(super) fn grpc(control: &Client) -> AgentServiceClient<Grpc> {
-    AgentServiceClient::with_origin(control.grpc(), Uri::from_static(ORIGIN))
+pub(super) fn grpc(control: &Calls) -> AgentServiceClient<Calls> {
+    AgentServiceClient::with_origin(control.clone(), Uri::from_static(ORIGIN))
 }
 
 /// Runs a tunnel whose control session is there: greets the agent, registers, waits for the end.
@@ -130,7 +130,7 @@ pub(super) async fn run(
     key: TunnelKey,
     enrolled_uid: String,
     peer: SocketAddr,
-    control: Client,
+    control: Calls,
 ) {
     let tunnel = Arc::new(Tunnel {
         id: key.tunnel_id.clone(),
@@ -227,7 +227,7 @@ async fn over(hard: &CancellationToken, cluster: &Cluster, tunnel: &Tunnel) -> O
     }
 }
 
-async fn hello(control: &Client, enrolled_uid: &str) -> Result<HelloResponse, HelloError> {
+async fn hello(control: &Calls, enrolled_uid: &str) -> Result<HelloResponse, HelloError> {
     let request = HelloRequest {
         gateway_version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol_version: PROTOCOL_VERSION,

@@ -195,7 +195,7 @@ async fn stream(app: &Arc<App>, cluster: &Arc<Cluster>, tunnel: &Arc<Tunnel>, sy
         _ => Ended::Lost(status.to_string()),
     };
     // No timeouts: a tunnel that answers nothing ends by itself, and an agent that only keeps silent keeps nothing but its own stream.
-    let call = client.watch(WatchInventoryRequest { epoch, revision });
+    let call = Box::pin(client.watch(WatchInventoryRequest { epoch, revision }));
     let answer = tokio::select! {
         biased;
         () = stopped(app, cluster) => return Ended::Stop,
@@ -220,7 +220,8 @@ async fn stream(app: &Arc<App>, cluster: &Arc<Cluster>, tunnel: &Arc<Tunnel>, sy
             Err(status) => return ended(&status),
         };
         let complete = update.complete;
-        match store(app, cluster, &mut session, &mut quota, update).await {
+        // Boxed: the stream waits for weeks, and should not pay for this step's state.
+        match Box::pin(store(app, cluster, &mut session, &mut quota, update)).await {
             Ok(true) => {}
             Ok(false) => return Ended::Stop,
             Err(ended) => return ended,

@@ -1,6 +1,6 @@
 //! How far one cluster's inventory is and how old. No I/O.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -78,23 +78,13 @@ struct State {
 }
 
 /// One cluster's inventory. It outlives the cluster's keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Inventory {
     state: Mutex<State>,
-    /// Changes of this cluster.
-    pub(crate) events: broadcast::Sender<Arc<Batch>>,
+    /// Changes of this cluster, since somebody first listened: most clusters have no listener.
+    events: OnceLock<broadcast::Sender<Arc<Batch>>>,
     /// Held by the one who follows: a cluster that was enrolled again may have two for a moment.
     pub(super) only: AsyncMutex<()>,
-}
-
-impl Default for Inventory {
-    fn default() -> Self {
-        Self {
-            state: Mutex::default(),
-            events: broadcast::Sender::new(events::CLUSTER_BACKLOG),
-            only: AsyncMutex::default(),
-        }
-    }
 }
 
 impl Inventory {
@@ -190,6 +180,28 @@ impl Inventory {
         // Not if the stream ended while its last part was being stored.
         if matches!(state.phase, Phase::Syncing) {
             state.phase = Phase::Live;
+        }
+    }
+
+    /// Listens to changes from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Batch>> {
+        let events = self
+            .events
+            .get_or_init(|| broadcast::Sender::new(events::CLUSTER_BACKLOG));
+        events.subscribe()
+    }
+
+    /// Whether somebody listens.
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.events
+            .get()
+            .is_some_and(|events| events.receiver_count() > 0)
+    }
+
+    /// Tells who listens.
+    pub(super) fn tell(&self, batch: Arc<Batch>) {
+        if let Some(events) = self.events.get() {
+            let _ = events.send(batch);
         }
     }
 

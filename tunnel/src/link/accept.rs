@@ -9,9 +9,9 @@ use std::{
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, rand};
 use parking_lot::Mutex;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 
-use super::{Command, Config, Link, refusal};
+use super::{Command, Config, Link, Shared, refusal};
 use crate::{
     carrier::{self, BoxCarrier},
     frame::{Frame, LinkId, LinkSecret},
@@ -39,7 +39,7 @@ pub enum LinkError {
 struct Entry {
     principal: String,
     secret: LinkSecret,
-    commands: mpsc::Sender<Command>,
+    link: Arc<Shared>,
 }
 
 type Links = Mutex<HashMap<LinkId, Entry>>;
@@ -126,7 +126,7 @@ impl Acceptor {
             let entry = Entry {
                 principal: principal.to_owned(),
                 secret,
-                commands: shared.commands.clone(),
+                link: shared.clone(),
             };
             self.links.lock().insert(id, entry);
             Registered {
@@ -148,7 +148,7 @@ impl Acceptor {
             // Another principal's link is as good as none: whether it exists is not its business.
             Some(entry) if entry.principal == principal => {
                 match verify_slices_are_equal(&entry.secret, &secret) {
-                    Ok(()) => Ok(entry.commands.clone()),
+                    Ok(()) => Ok(entry.link.clone()),
                     Err(_) => Err(refusal::PROOF),
                 }
             }
@@ -156,19 +156,17 @@ impl Acceptor {
         };
         let code = match found {
             Err(code) => code,
-            Ok(commands) => {
+            Ok(link) => {
                 let attach = Command::Attach {
                     carrier,
                     generation,
                     peer_received,
                     answer: true,
                 };
-                let Err(error) = commands.try_send(attach) else {
+                let Err(refused) = link.command(attach) else {
                     return Ok(());
                 };
-                let (mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command)) =
-                    error;
-                let Command::Attach { carrier: back, .. } = command else {
+                let Command::Attach { carrier: back, .. } = refused else {
                     return Err(LinkError::Protocol);
                 };
                 carrier = back;

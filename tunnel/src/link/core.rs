@@ -376,6 +376,9 @@ impl Core {
                 self.frames.pop_front();
                 self.handed = self.handed.saturating_sub(1);
             }
+            if self.open.capacity() <= HEADER + SMALL_BUFFER {
+                self.give_back();
+            }
         }
         Ok(())
     }
@@ -541,13 +544,19 @@ impl Core {
             None if now >= self.last_heard + self.ping_after() => {
                 (self.ping_sent, self.pinged) = (Some(now), Some(now));
                 self.want_ping = true;
-                if self.acked == self.end && self.open.is_empty() {
-                    self.open = BytesMut::new(); // idle: give the buffer back
-                }
+                self.give_back();
             }
             _ => {}
         }
         None
+    }
+
+    /// Frees the buffer of a link on which nothing is under way: a small one at once, since most links are quiet, a large one
+    /// after a while.
+    fn give_back(&mut self) {
+        if self.acked >= self.end && self.open.is_empty() {
+            self.open = BytesMut::new();
+        }
     }
 }
 

@@ -119,7 +119,7 @@ async fn supply(dialer: Arc<dyn Dialer>, shared: Arc<Shared>, id: LinkId, secret
             let kill = match resume(&*dialer, &shared, id, secret, generation).await {
                 Ok(attach) => {
                     info!(generation, "connection resumed");
-                    let _ = shared.commands.send(attach).await;
+                    let _ = shared.command(attach); // a link that is over needs none
                     break;
                 }
                 Err(Failed::Refused(code)) => Some(Dead::Refused(code)),
@@ -134,7 +134,7 @@ async fn supply(dialer: Arc<dyn Dialer>, shared: Arc<Shared>, id: LinkId, secret
             };
             if let Some(why) = kill {
                 info!(%why, "the link is over");
-                let _ = shared.commands.send(Command::Kill(why)).await;
+                let _ = shared.command(Command::Kill(why));
                 return;
             }
             sleep(backoff.next().unwrap_or(RETRY_MAX)).await;

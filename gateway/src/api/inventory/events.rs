@@ -98,7 +98,7 @@ pub(super) async fn of_cluster(
 ) -> Result<Response, ApiError> {
     let kinds = kinds(query.as_deref())?;
     let permit = permit(&cluster.streams)?;
-    let events = cluster.inventory.events.subscribe();
+    let events = cluster.inventory.listen();
     // After subscribing: a change in between comes as an event.
     let first = state(&cluster);
     let listener = Listener::new(
