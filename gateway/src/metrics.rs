@@ -87,6 +87,7 @@ pub(crate) struct Metrics {
     pub(crate) admission_seconds: Histogram,
     pub(crate) streams: Gauge,
     pub(crate) upgrades: Counter,
+    pub(crate) evicted_answers: Counter,
     pub(crate) link: link::Metrics,
     pub(crate) tunnels: Gauge,
     pub(crate) tunnel_failures: Counter,
@@ -114,6 +115,7 @@ impl Default for Metrics {
             ]),
             streams: Gauge::default(),
             upgrades: Counter::default(),
+            evicted_answers: Counter::default(),
             link: link::Metrics::default(),
             tunnels: Gauge::default(),
             tunnel_failures: Counter::default(),
@@ -157,6 +159,11 @@ impl Metrics {
             "upgrades",
             "Upgraded streams opened (exec, attach, port-forward)",
             self.upgrades.clone(),
+        );
+        r.register(
+            "evicted_answers",
+            "Answers and streams ended because they were not read while others needed their place",
+            self.evicted_answers.clone(),
         );
         self.link.register(r);
         r.register("tunnels", "Tunnels that are ready", self.tunnels.clone());

@@ -2,6 +2,7 @@
 //!
 //! Bodies stream both ways without a copy of ours; whoever hangs up resets the stream in the tunnel.
 
+mod backlog;
 mod cluster_body;
 mod meter;
 mod upgrade;
@@ -25,8 +26,8 @@ use kantaloupe_tunnel::{
 };
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
-pub(crate) use self::cluster_body::ClusterBody;
 use self::meter::{Meter, Received};
+pub(crate) use self::{backlog::Backlog, cluster_body::ClusterBody};
 use crate::{
     agents::{InUse, NoData, Tunnel},
     app::App,
@@ -73,14 +74,15 @@ pub(crate) struct Lease {
     /// By which right it was opened.
     authorized: Authorized,
     /// Keeps the token in memory, so that deleting it finds this stream.
-    _identity: Arc<Identity>,
+    identity: Arc<Identity>,
     /// Of the answer.
     meter: Meter,
     /// The session that the stream is on, as soon as it is on one.
     session: Option<InUse>,
     _permit: OwnedSemaphorePermit,
     _in_flight: InFlight,
-    _entry: Entry,
+    /// In the connection's list.
+    entry: Option<Entry>,
 }
 
 impl Lease {
@@ -257,12 +259,12 @@ async fn pass(
         (Outcome::Limited, Refusal::too_many(what).retry_after(1))
     })?;
     let mut lease = Lease {
-        _entry: origin.streams.add(Some(&cluster), authorized.ended()),
+        entry: Some(origin.streams.add(Some(&cluster), authorized.ended())),
         _in_flight: InFlight::new(&app.metrics.streams),
         _permit: permit,
         cluster,
         authorized,
-        _identity: identity,
+        identity,
         meter,
         session: None,
     };

@@ -44,6 +44,10 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub const ORIGIN: &str = "http://agent";
 /// Headers of one request or response: tokens, cookies and impersonation included.
 const HEADER_LIST: u32 = 64 << 10;
+/// Bytes of one stream of the data session that may wait to be read. One stream reaches 100 Mbit/s at 40 ms with it.
+pub const DATA_STREAM_WINDOW: u32 = 1 << 20;
+/// The same for all of them together: 64 that stalled leave nothing for the others.
+pub const DATA_CONNECTION_WINDOW: u32 = 64 << 20;
 /// Streams that were reset here are remembered this long, and so many of them, so that their late frames are dropped
 /// instead of being taken for an error of the connection.
 const RESET_STREAMS: usize = 1024;
@@ -77,9 +81,8 @@ impl Kind {
                 streams: 256,
             },
             Self::Data => Settings {
-                // One stream reaches 100 Mbit/s at 40 ms; 40 stalled ones hold 40 MiB, and 64 fit.
-                stream_window: 1 << 20,
-                connection_window: 64 << 20,
+                stream_window: DATA_STREAM_WINDOW,
+                connection_window: DATA_CONNECTION_WINDOW,
                 // As much as one read of the agent's gives, and one message of the link takes.
                 frame: 64 << 10,
                 send_buffer: 64 << 10,
@@ -238,11 +241,13 @@ impl Client {
         self.shared.closed.cancelled().await;
     }
 
-    /// Waits until nothing of the session is left: its link has ended.
-    pub async fn ended(&self) {
+    /// Waits until nothing of the session is left: its link has ended. The future holds no clone of the session.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut state = self.shared.link.subscribe();
-        // The sender lives in the link; a closed channel says the same.
-        let _ended = state.wait_for(|state| state.ended.is_some()).await;
+        async move {
+            // The sender lives in the link; a closed channel says the same.
+            let _ended = state.wait_for(|state| state.ended.is_some()).await;
+        }
     }
 
     /// Ends the session and every stream on it, now. Dropping the last clone ends it with its last stream instead.

@@ -23,6 +23,7 @@ use super::tunnel::{Tunnel, clipped, grpc};
 use crate::{
     app::App,
     metrics::{Attempt, AttemptLabel, InFlight},
+    proxy::Backlog,
 };
 
 /// Longest wait of a request for a session that has to be opened first. Longer than the 10 s that the agent gives its
@@ -62,6 +63,7 @@ struct Slot {
 
 struct Session {
     client: Client,
+    backlog: Arc<Backlog>,
     last_used: Mutex<Instant>,
     _open: InFlight,
 }
@@ -75,6 +77,13 @@ impl std::fmt::Debug for Session {
 /// A session that a request or a stream uses: it does not count as idle as long as this lives.
 #[derive(Debug)]
 pub(crate) struct InUse(Arc<Session>);
+
+impl InUse {
+    /// The answers that may hold some of the session's window.
+    pub(crate) fn backlog(&self) -> &Arc<Backlog> {
+        &self.0.backlog
+    }
+}
 
 impl Deref for InUse {
     type Target = Client;
@@ -126,13 +135,14 @@ impl Data {
     }
 
     /// A session that the agent opened. It comes back if there is one already, or if the tunnel is over.
-    fn offer(&self, client: Client, open: InFlight) -> Result<(), Client> {
+    fn offer(&self, client: Client, backlog: Arc<Backlog>, open: InFlight) -> Result<(), Client> {
         let mut slot = self.slot.lock();
         if slot.ended || slot.usable().is_some() {
             return Err(client);
         }
         slot.session = Some(Arc::new(Session {
             client,
+            backlog,
             last_used: Mutex::new(Instant::now()),
             _open: open,
         }));
@@ -219,10 +229,13 @@ impl Tunnel {
     /// Takes a session that this tunnel's agent opened.
     pub(super) fn offer(&self, app: &App, client: Client) {
         let open = InFlight::new(&app.metrics.data_sessions);
-        if let Err(unwanted) = self.data.offer(client, open) {
+        let backlog = Arc::new(Backlog::new(app.metrics.evicted_answers.clone()));
+        let watch = Arc::clone(&backlog).watch(client.ended());
+        if let Err(unwanted) = self.data.offer(client, backlog, open) {
             tracing::info!("a data session more than is wanted");
-            unwanted.close();
+            return unwanted.close();
         }
+        app.agent_tasks.spawn(watch.in_current_span());
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use super::backlog::Listed;
 use crate::{audit::Pending, limits::Admitted};
 
 /// Shorter waits are left to add up: a timer is no more exact than this.
@@ -115,14 +116,17 @@ pub(super) struct Metered<IO> {
     io: IO,
     up: Meter,
     down: Meter,
+    /// Hears whether the caller takes what comes for him.
+    listed: Option<Arc<Listed>>,
 }
 
 impl<IO> Metered<IO> {
-    pub(super) fn new(io: IO, meter: Meter) -> Self {
+    pub(super) fn new(io: IO, meter: Meter, listed: Option<Arc<Listed>>) -> Self {
         Self {
             io,
             up: meter.other(),
             down: meter,
+            listed,
         }
     }
 }
@@ -146,7 +150,15 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Metered<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.down.poll_ready(cx));
-        let written = ready!(Pin::new(&mut this.io).poll_write(cx, buf))?;
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        if let Some(listed) = &this.listed {
+            if written.is_pending() {
+                listed.waits();
+            } else {
+                listed.goes_on();
+            }
+        }
+        let written = ready!(written)?;
         this.down.sent(written);
         Poll::Ready(Ok(written))
     }

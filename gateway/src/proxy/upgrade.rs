@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use super::{
     Lease, Refused, answer,
+    backlog::{Evicted, Listed},
     meter::{Meter, Metered},
     own_headers, send,
 };
@@ -71,12 +72,25 @@ pub(super) async fn forward(
     let pending = Arc::clone(&lease.meter.pending);
     pending.answered(head.status);
     let meter = lease.meter.other();
+    let listed = lease.session.as_ref().map(|session| {
+        let listed = session
+            .backlog()
+            .add_stream(Arc::clone(&lease.identity), pending.id());
+        Arc::new(listed)
+    });
     let task = async move {
+        let evicted = async {
+            match &listed {
+                Some(listed) => listed.evicted().await,
+                None => std::future::pending().await,
+            }
+        };
         let why = tokio::select! {
             biased;
             () = lease.revoked() => Some("access was revoked".to_owned()),
             () = hard.cancelled() => Some("the gateway stopped".to_owned()),
-            ended = splice(from_user, to_agent, meter) => ended.err(),
+            () = evicted => Some(Evicted.to_string()),
+            ended = splice(from_user, to_agent, meter, listed.clone()) => ended.err(),
         };
         tracing::debug!(why, "stream ended");
         if let Some(why) = why {
@@ -88,14 +102,19 @@ pub(super) async fn forward(
 }
 
 /// Moves bytes until both ends have finished, or says why they did not.
-async fn splice(from_user: OnUpgrade, to_agent: OnUpgrade, meter: Meter) -> Result<(), String> {
+async fn splice(
+    from_user: OnUpgrade,
+    to_agent: OnUpgrade,
+    meter: Meter,
+    listed: Option<Arc<Listed>>,
+) -> Result<(), String> {
     let both = timeout(UPGRADE, async { tokio::try_join!(from_user, to_agent) });
     let (user, agent) = both
         .await
         .map_err(|_| "the connection did not change its protocol in time".to_owned())?
         .map_err(|error| format!("the connection did not change its protocol: {error}"))?;
     let user = UpgradedIo::new(user).map_err(|error| error.to_string())?;
-    upgrade::splice(Metered::new(user, meter), TokioIo::new(agent))
+    upgrade::splice(Metered::new(user, meter, listed), TokioIo::new(agent))
         .await
         .map(|_| ())
         .map_err(|error| format!("the stream broke off: {error}"))

@@ -22,4 +22,5 @@ mod revoked_paths;
 mod rights;
 mod scoping;
 mod slow;
+mod stalled;
 mod start;
