@@ -222,6 +222,10 @@ async fn data_sessions_come_when_asked_for_and_go_without_the_tunnel() {
 
     let wishes = futures::future::join_all((0..8).map(|_| open_data(&tunnel.control))).await;
     assert!(wishes.iter().any(Result::is_err), "there is a limit");
+    let mut idle = vec![];
+    for () in wishes.iter().flatten() {
+        idle.push(bench.gateway.session().await.client().await);
+    }
     bench.shutdown.cancel();
     let Bench { lines, .. } = bench;
     drop(lines);
