@@ -25,8 +25,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kantaloupe_checks::{Code, Outcome};
 use kantaloupe_gpu::{
-    index::{Batch, Change, Cursor, Index},
+    index::{Batch, Change, Cursor, Index, Watched},
     inventory::{Component, ContainerUsage, Finding, GpuUsage, Source, SourceState},
+    node::NodeMark,
+    platform::{Objects, Read},
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -319,6 +321,21 @@ impl Feed {
     /// What is wrong with registrations and allocations, by now.
     fn findings(&self) -> Vec<Finding> {
         self.0.state.lock().index.findings()
+    }
+
+    /// Nodes as the checks see them, with the labels that matter beside these objects, and whether they could be read.
+    fn nodes(&self, objects: &Objects) -> (Read, Vec<NodeMark>) {
+        let index = &self.0.state.lock().index;
+        let read = match index.source(Watched::Nodes.plural()) {
+            Some(source) => match source.state {
+                SourceState::Ok => Read::Ok,
+                SourceState::Absent => Read::Absent,
+                SourceState::Forbidden => Read::Forbidden,
+                SourceState::Failing => Read::Failing(source.detail.clone().unwrap_or_default()),
+            },
+            None => Read::Failing("not listed yet".to_owned()),
+        };
+        (read, index.marks(objects.wanted_labels()))
     }
 
     /// The state of a source, such as `prometheus`.

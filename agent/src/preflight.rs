@@ -281,6 +281,7 @@ fn ask(
         monitoring: config
             .map(|config| &config.monitoring)
             .filter(|monitoring| local::in_pod() || monitoring.url.is_some()),
+        nodes: None,
         deadline,
     }
 }
@@ -318,7 +319,7 @@ pub(crate) fn described(facts: &Facts) -> Option<(String, String)> {
     let api = facts.api.as_ref()?;
     let version = api.version.clone()?;
     let groups = api.groups.as_deref().unwrap_or_default();
-    let distribution = distribution(Some(&version), groups, &facts.objects.nodes);
+    let distribution = distribution(Some(&version), groups, &facts.nodes);
     Some((version, distribution.to_owned()))
 }
 

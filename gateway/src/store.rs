@@ -41,6 +41,14 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the writing connection: transactions take milliseconds, so this long means a stuck disk.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Kibibytes, as SQLite wants it with this sign. The records of a large cluster come in no order that an index has: pages that do not
+/// stay in memory until the end of a transaction are written and read several times.
+const WRITER_CACHE: &str = "-16384";
+
+/// Pages of 4 KiB in the write-ahead log before they are put into their places. Pages that many transactions change are then moved
+/// once for several of them.
+const CHECKPOINT: &str = "4000";
+
 /// Reads come from the API and from agents that connect; they take microseconds.
 const READERS: u32 = 4;
 
@@ -70,7 +78,9 @@ impl Store {
             // FULL and not NORMAL: an agent that was told "enrolled" must find its key after a power cut, because its
             // token is spent. There are few writes, so the extra fsync does not show.
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
+            .busy_timeout(BUSY_TIMEOUT)
+            // A statement of many rows keeps what it changes until it has succeeded; larger than 64 KiB that goes to a file otherwise.
+            .pragma("temp_store", "memory");
         let pool = |connections| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
@@ -80,7 +90,11 @@ impl Store {
                 .max_lifetime(None)
                 .test_before_acquire(false)
         };
-        let writer = pool(1).connect_with(options.clone()).await?;
+        let writing = options
+            .clone()
+            .pragma("cache_size", WRITER_CACHE)
+            .pragma("wal_autocheckpoint", CHECKPOINT);
+        let writer = pool(1).connect_with(writing).await?;
         sqlx::migrate!().run(&writer).await?;
         let readers = pool(READERS)
             .connect_with(options.create_if_missing(false).read_only(true))

@@ -389,7 +389,10 @@ impl Index {
         for slot in std::mem::take(&mut self.dirty.pods) {
             self.settle_pod(slot, now);
         }
-        for node in std::mem::take(&mut self.dirty.nodes) {
+        // In the order of their names, in which those who keep records have them as well.
+        let mut nodes: Vec<Sym> = self.dirty.nodes.drain().collect();
+        nodes.sort_unstable_by(|a, b| self.strings.get(*a).cmp(self.strings.get(*b)));
+        for node in nodes {
             self.settle_node(node, now);
         }
         for workload in std::mem::take(&mut self.dirty.workloads) {

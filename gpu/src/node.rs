@@ -9,6 +9,7 @@ pub mod handshake;
 mod labels;
 pub mod lock;
 mod machine;
+mod mark;
 mod offer;
 mod source;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use kantaloupe_checks::Code;
 
+pub use self::mark::NodeMark;
 use crate::inventory::{self, Finding, FindingLevel, Gpu};
 use crate::object::{Node, annotation, label};
 use crate::report::{self, Entry, Report};
@@ -33,6 +35,8 @@ pub struct NodeFacts {
     pub gpus: Vec<Gpu>,
     /// What is wrong with them.
     pub findings: Vec<Finding>,
+    /// What the checks look at.
+    pub mark: NodeMark,
 }
 
 /// Reasons of findings about nodes.
@@ -86,7 +90,9 @@ pub fn read(node: &Node, names: &ResourceNames, now: Timestamp) -> NodeFacts {
             .unknown
             .insert("driverVersion".into(), Code::GPU_002.as_str().into());
     }
+    let mark = NodeMark::of(node, &machine, &gpus);
     NodeFacts {
+        mark,
         node: machine,
         gpus,
         findings: report.into_findings(),

@@ -15,12 +15,13 @@ pub mod scrape;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::inventory::{Component, SourceState};
+use crate::node::NodeMark;
 use crate::object::workload::Deployment;
 use crate::object::{
     ClusterPolicy, ConfigMap, DaemonSet, Definition, Gateway, GatewayClass, Lease, MutatingWebhooks,
@@ -28,6 +29,7 @@ use crate::object::{
     ReleaseSecret, RuntimeClass, Service, ServiceMonitor, StorageClass, VmAgent, VmCluster, VmServiceScrape,
     VmSingle,
 };
+use crate::vendor::VENDORS;
 
 /// How a kind of objects is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,11 +206,40 @@ impl Objects {
         names.iter().find_map(|name| self.missing(name))
     }
 
+    /// Which labels of nodes the checks look at in a cluster with these objects. Nodes have many, and there are many nodes.
+    pub fn wanted_labels(&self) -> impl Fn(&str) -> bool {
+        let sets = self
+            .daemon_sets
+            .iter()
+            .map(|set| &set.spec.template.spec.node_selector);
+        let drivers = self
+            .nvidia_drivers
+            .iter()
+            .map(|driver| &driver.spec.node_selector);
+        let selected = sets.chain(drivers).flat_map(BTreeMap::keys).cloned();
+        let vendors = VENDORS.iter().filter_map(|vendor| vendor.label);
+        let fixed = vendors.map(|(key, _)| key).chain(["gpu", checks::DEPLOY]);
+        let keys: BTreeSet<String> = selected.chain(fixed.map(str::to_owned)).collect();
+        move |key| {
+            keys.contains(key)
+                || [OPENSHIFT, EKS, ACK, CCE, GKE]
+                    .iter()
+                    .any(|prefix| key.starts_with(prefix))
+        }
+    }
+
     /// What is installed, in the order of [`crate::inventory::ComponentKind`].
     pub fn components(&self) -> Vec<Component> {
         detect::components(self)
     }
 }
+
+/// Prefixes of the labels by which distributions mark their nodes.
+const OPENSHIFT: &str = "node.openshift.io/";
+const EKS: &str = "eks.amazonaws.com/";
+const ACK: &str = "alibabacloud.com/nodepool-id";
+const CCE: &str = "cce.cloud.com/";
+const GKE: &str = "cloud.google.com/gke-";
 
 /// The name of an object.
 fn name(meta: &crate::object::ObjectMeta) -> &str {
@@ -221,17 +252,16 @@ fn namespace(meta: &crate::object::ObjectMeta) -> &str {
 }
 
 /// `distribution` of the cluster: from the version that the API server reports, its API groups, and marks on nodes.
-pub fn distribution(git_version: Option<&str>, groups: &[String], nodes: &[Node]) -> &'static str {
+pub fn distribution(git_version: Option<&str>, groups: &[String], nodes: &[NodeMark]) -> &'static str {
     let version = git_version.unwrap_or_default().to_ascii_lowercase();
     let labelled = |prefix: &str| {
-        nodes.iter().any(|node| {
-            let labels = node.metadata.labels.as_ref();
-            labels.is_some_and(|labels| labels.keys().any(|key| key.starts_with(prefix)))
-        })
+        nodes
+            .iter()
+            .any(|node| node.labels.keys().any(|key| key.starts_with(prefix)))
     };
     let group = |name: &str| groups.iter().any(|group| group == name);
     // OpenShift reports a plain version; the others mark theirs.
-    if group("config.openshift.io") || labelled("node.openshift.io/") {
+    if group("config.openshift.io") || labelled(OPENSHIFT) {
         "openshift"
     } else if version.contains("+rke2") {
         "rke2"
@@ -239,13 +269,13 @@ pub fn distribution(git_version: Option<&str>, groups: &[String], nodes: &[Node]
         "k3s"
     } else if version.contains("+vmware") || group("run.tanzu.vmware.com") {
         "tanzu"
-    } else if version.contains("-eks-") || labelled("eks.amazonaws.com/") {
+    } else if version.contains("-eks-") || labelled(EKS) {
         "eks"
-    } else if version.contains("-aliyun") || labelled("alibabacloud.com/nodepool-id") {
+    } else if version.contains("-aliyun") || labelled(ACK) {
         "ack"
-    } else if version.contains("-cce") || labelled("cce.cloud.com/") {
+    } else if version.contains("-cce") || labelled(CCE) {
         "cce"
-    } else if version.contains("-gke.") || labelled("cloud.google.com/gke-") {
+    } else if version.contains("-gke.") || labelled(GKE) {
         "gke"
     } else {
         "generic"

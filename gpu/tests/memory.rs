@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use kantaloupe_gpu::{
     index::{Change, Cursor, Index, PodSeen, Watched},
@@ -10,7 +12,7 @@ use kantaloupe_gpu::{
         Allocation, AllocationState, Capacity, ContainerKind, Gpu, GpuSource, Mode, Node, NodeRuntime,
         Requested,
     },
-    node::NodeFacts,
+    node::{NodeFacts, NodeMark},
     object::OwnerReference,
 };
 
@@ -32,6 +34,30 @@ fn uuid(prefix: u32, n: u32) -> String {
         "{:08x}-0000-4000-8000-{prefix:04x}{n:08x}",
         n.wrapping_mul(2_654_435_761)
     )
+}
+
+fn mark(n: u32) -> NodeMark {
+    let name = format!("gpu-node-{n:05}.cluster.example.com");
+    // As Node Feature Discovery labels them.
+    let mut labels: BTreeMap<String, String> = (0..40)
+        .map(|feature| {
+            (
+                format!("feature.node.kubernetes.io/cpu-cpuid.F{feature}"),
+                "true".to_owned(),
+            )
+        })
+        .collect();
+    labels.insert("kubernetes.io/hostname".to_owned(), name.clone());
+    NodeMark {
+        ready: true,
+        runtime: "containerd://1.7.27".to_owned(),
+        labels,
+        shows: [("nvidia".to_owned(), "nvidia.com/gpu".to_owned())].into(),
+        driver: Some("550.144.03".to_owned()),
+        devices: 8,
+        name,
+        ..NodeMark::default()
+    }
 }
 
 fn node(n: u32) -> NodeFacts {
@@ -85,6 +111,7 @@ fn node(n: u32) -> NodeFacts {
             ..Node::default()
         },
         findings: Vec::new(),
+        mark: mark(n),
     }
 }
 

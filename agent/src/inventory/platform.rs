@@ -21,7 +21,7 @@ use crate::{
 const FIRST: Duration = Duration::from_secs(2);
 /// Between two rounds, at least: somebody who mends a fault waits for it to go away.
 const INTERVAL: Duration = Duration::from_mins(1);
-/// Rounds take at most one part in so many of the time: the lists of a large cluster are many megabytes.
+/// Rounds take at most one part in so many of the time: lists of a large cluster may be long.
 const SHARE: u32 = 100;
 /// For one round.
 const ROUND: Duration = Duration::from_mins(1);
@@ -55,6 +55,7 @@ async fn round(feed: &Feed, config: &Config, kube: &kube::Client) {
         health: Some(config.health_listen.port()),
         egress: None,
         monitoring: Some(&config.monitoring),
+        nodes: Some(&|objects| feed.nodes(objects)),
         deadline: since + ROUND,
     })
     .await;

@@ -68,9 +68,8 @@ impl prometheus::Feed for Measured {
         let last = *self.last.lock();
         // A sample that is old is worth something for a while; then it would be a lie.
         if last.is_none_or(|last| at.duration_since(last) > usage::FRESH) {
-            let devices = prometheus::Feed::devices(self);
-            let unknown = usage::unknown(&devices, fault.code()).collect();
-            self.feed.usage(unknown, Vec::new());
+            // Nothing is known of any device; the state of the source says why.
+            self.feed.usage(Vec::new(), Vec::new());
         }
         let (code, detail) = (fault.code(), fault.what_and_detail());
         self.feed

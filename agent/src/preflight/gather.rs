@@ -6,9 +6,10 @@ use futures::{FutureExt, StreamExt, stream};
 use http::Request;
 use jiff::Timestamp;
 use kantaloupe_gpu::{
+    node::NodeMark,
     object::Pod,
     platform::{
-        KINDS,
+        KINDS, Kind, Objects, Read,
         checks::endpoints,
         facts::{self, Agent, Api, Egress, Facts, Rights, Rule},
     },
@@ -32,8 +33,13 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(2);
 /// One answer of Prometheus. Several are asked for one after the other.
 const PROMETHEUS: Duration = Duration::from_secs(3);
+/// The kind that may be known already.
+const NODES: &str = "nodes";
 /// Addresses of Gateways that are tried.
 const GATEWAYS: usize = 8;
+
+/// Gives the nodes, with the labels that matter beside these objects, and whether they could be read.
+pub(crate) type Nodes<'a> = dyn Fn(&Objects) -> (Read, Vec<NodeMark>) + Sync + 'a;
 
 /// What to ask.
 pub(crate) struct Ask<'a> {
@@ -49,6 +55,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) egress: Option<(Vec<IpAddr>, u16)>,
     /// Where Prometheus is; `None` where its addresses cannot be reached, because they are of the cluster alone.
     pub(crate) monitoring: Option<&'a Monitoring>,
+    /// Where nodes come from if they are known already; they are listed otherwise.
+    pub(crate) nodes: Option<&'a Nodes<'a>>,
     /// The end of everything.
     pub(crate) deadline: Instant,
 }
@@ -74,16 +82,27 @@ pub(crate) async fn facts(ask: Ask<'_>) -> Facts {
     };
     let took = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
 
+    let listed = |kind: &&Kind| ask.nodes.is_none() || kind.name != NODES;
+    let kinds = KINDS.iter().filter(listed);
     let namespace = ask.pod.map_or("default", |(namespace, _)| namespace);
-    let (objects, groups, rules, pod, tunnel) = tokio::join!(
-        listing::objects(&client, KINDS, ask.deadline),
+    let (mut objects, groups, rules, pod, tunnel) = tokio::join!(
+        listing::objects(&client, kinds, ask.deadline),
         within(ask.deadline, client.list_api_groups()),
         rules(&client, namespace, ask.deadline),
         pod(&client, ask.pod, ask.deadline),
         local::tunnel(ask.health),
     );
 
+    let known = ask.nodes.map(|nodes| nodes(&objects));
+    let mut marks = None;
+    if let Some((read, nodes)) = known {
+        objects.read.insert(NODES, read);
+        marks = Some(nodes);
+    }
     let mut facts = Facts::of(objects, Timestamp::now(), true);
+    if let Some(marks) = marks {
+        facts.nodes = marks;
+    }
     facts.api = Some(Api {
         answer: Some(Ok(took)),
         version: Some(version),

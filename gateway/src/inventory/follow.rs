@@ -1,6 +1,10 @@
 //! Follows one cluster's inventory: one stream at a time, on the newest tunnel that is there.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use backon::BackoffBuilder as _;
 use kantaloupe_proto::pb::{InventoryUpdate, WatchInventoryRequest};
@@ -29,6 +33,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How often the choice of the tunnel is looked at again: a connection that breaks tells nobody.
 const LOOK: Duration = Duration::from_secs(5);
+/// Parts of one stream on their way to the store, each of some 500 records: one transaction's worth is taken in while the one before
+/// is stored. All streams together have no more under way than the writer's queue holds and one each.
+const AHEAD: usize = 16;
 /// Bytes of one cluster's records.
 const MAX_BYTES: i64 = 512 << 20;
 
@@ -184,8 +191,7 @@ async fn stopped(app: &App, cluster: &Cluster) {
 async fn stream(app: &Arc<App>, cluster: &Arc<Cluster>, tunnel: &Arc<Tunnel>, synced: &mut bool) -> Ended {
     let (epoch, revision) = cluster.inventory.begin(tunnel);
     app.inventory.announce(cluster);
-    let mut quota = Quota::new(app.settings.inventory_records);
-    let mut session = Session::new(epoch.clone());
+    let mut parts = Parts::new(app, cluster, epoch.clone());
     let mut client = tunnel.inventory(intake::MAX_MESSAGE);
     let ended = |status: &tonic::Status| match status.code() {
         Code::Unimplemented => Ended::Unsupported,
@@ -206,74 +212,133 @@ async fn stream(app: &Arc<App>, cluster: &Arc<Cluster>, tunnel: &Arc<Tunnel>, sy
         Ok(answer) => answer.into_inner(),
         Err(status) => return ended(&status),
     };
-    let mut live = None;
-    loop {
+    let end = loop {
         let update = tokio::select! {
             biased;
-            () = stopped(app, cluster) => return Ended::Stop,
-            () = better(cluster, tunnel) => return Ended::Better,
-            update = updates.message() => update,
+            () = stopped(app, cluster) => break Ended::Stop,
+            () = better(cluster, tunnel) => break Ended::Better,
+            stored = parts.next(), if !parts.waiting.is_empty() => {
+                match stored {
+                    Ok(()) => continue,
+                    Err(ended) => break ended,
+                }
+            }
+            update = updates.message(), if parts.waiting.len() < AHEAD => update,
         };
         let update = match update {
             Ok(Some(update)) => update,
-            Ok(None) => return Ended::Lost("the agent ended the stream".to_owned()),
-            Err(status) => return ended(&status),
+            Ok(None) => break Ended::Lost("the agent ended the stream".to_owned()),
+            Err(status) => break ended(&status),
         };
-        let complete = update.complete;
         // Boxed: the stream waits for weeks, and should not pay for this step's state.
-        match Box::pin(store(app, cluster, &mut session, &mut quota, update)).await {
-            Ok(true) => {}
-            Ok(false) => return Ended::Stop,
-            Err(ended) => return ended,
+        if let Err(ended) = Box::pin(parts.take(update)).await {
+            break ended;
         }
-        if complete && live.is_none() {
-            *synced = true;
-            live = Some(InFlight::new(&app.inventory.metrics.live));
-        }
+    };
+    // What was handed over is stored or refused before anybody asks how far the store is.
+    let settled = parts.settle().await;
+    *synced = parts.live.is_some();
+    match (end, settled) {
+        (Ended::Stop, _) | (_, Err(Ended::Stop)) => Ended::Stop,
+        (end @ (Ended::Store(_) | Ended::Violation(_)), _) | (end, Ok(())) => end,
+        (_, Err(settled)) => settled,
     }
 }
 
-/// Checks a message and stores it; false if there is no such cluster any more.
-async fn store(
-    app: &Arc<App>,
-    cluster: &Arc<Cluster>,
-    session: &mut Session,
-    quota: &mut Quota,
-    update: InventoryUpdate,
-) -> Result<bool, Ended> {
-    let arrived = Instant::now();
-    let revision = session.check(&update).map_err(Ended::Violation)?;
-    let (epoch, snapshot, complete) = (update.epoch.clone(), update.snapshot, update.complete);
-    let mut taken = intake::take(update);
-    quota
-        .admit(&app.store, &cluster.id, &mut taken)
-        .await
-        .map_err(Ended::Store)?;
-    report(app, cluster, &taken.rejected);
-    let update = Update {
-        cluster_id: Arc::clone(&cluster.id),
-        epoch,
-        revision,
-        snapshot,
-        complete,
-        rows: taken.rows,
-        removals: taken.removals,
-        now: App::now(),
-    };
-    let (done, stored) = oneshot::channel();
-    let job = Job {
-        cluster: Arc::clone(cluster),
-        update,
-        arrived,
-        done,
-    };
-    let stopped = |_| Ended::Store(StoreError::Stopped);
-    app.inventory
-        .jobs
-        .send(job)
-        .await
-        .map_err(|_| Ended::Store(StoreError::Stopped))?;
-    stored.await.map_err(stopped)?.map_err(Ended::Store)
+/// The parts of one stream: checked one by one, stored in order, several under way.
+struct Parts<'a> {
+    app: &'a Arc<App>,
+    cluster: &'a Arc<Cluster>,
+    session: Session,
+    quota: Quota,
+    /// A part could not be stored: none that follows is.
+    broken: Arc<AtomicBool>,
+    /// Parts that are not stored yet: whether they complete a state, and what became of them.
+    waiting: VecDeque<(bool, oneshot::Receiver<Result<bool, StoreError>>)>,
+    /// Since the first state that is complete.
+    live: Option<InFlight>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(app: &'a Arc<App>, cluster: &'a Arc<Cluster>, epoch: String) -> Self {
+        Self {
+            app,
+            cluster,
+            session: Session::new(epoch),
+            quota: Quota::new(app.settings.inventory_records),
+            broken: Arc::default(),
+            waiting: VecDeque::new(),
+            live: None,
+        }
+    }
+
+    /// Checks a message and hands it to the writer.
+    async fn take(&mut self, update: InventoryUpdate) -> Result<(), Ended> {
+        let arrived = Instant::now();
+        let revision = self.session.check(&update).map_err(Ended::Violation)?;
+        let (epoch, snapshot, complete) = (update.epoch.clone(), update.snapshot, update.complete);
+        let mut taken = intake::take(update);
+        if !self.quota.knows(&taken) {
+            // The store is asked, and what is under way is not in it.
+            self.settle().await?;
+        }
+        let admitted = self.quota.admit(&self.app.store, &self.cluster.id, &mut taken);
+        admitted.await.map_err(Ended::Store)?;
+        report(self.app, self.cluster, &taken.rejected);
+        let update = Update {
+            cluster_id: Arc::clone(&self.cluster.id),
+            epoch,
+            revision,
+            snapshot,
+            complete,
+            rows: taken.rows,
+            removals: taken.removals,
+            now: App::now(),
+        };
+        let (done, stored) = oneshot::channel();
+        let job = Job {
+            cluster: Arc::clone(self.cluster),
+            update,
+            arrived,
+            broken: Arc::clone(&self.broken),
+            done,
+        };
+        let sent = self.app.inventory.jobs.send(job).await;
+        sent.map_err(|_| Ended::Store(StoreError::Stopped))?;
+        self.waiting.push_back((complete, stored));
+        Ok(())
+    }
+
+    /// Waits until the oldest part is stored.
+    async fn next(&mut self) -> Result<(), Ended> {
+        let Some((complete, stored)) = self.waiting.front_mut() else {
+            return Ok(());
+        };
+        let complete = *complete;
+        // Taken out only now: this may be given up while it waits.
+        let stored = stored.await;
+        self.waiting.pop_front();
+        if !stored
+            .map_err(|_| Ended::Store(StoreError::Stopped))?
+            .map_err(Ended::Store)?
+        {
+            return Err(Ended::Stop);
+        }
+        if complete && self.live.is_none() {
+            self.live = Some(InFlight::new(&self.app.inventory.metrics.live));
+        }
+        Ok(())
+    }
+
+    /// Waits until all parts are stored; the first that was not ends it, after all.
+    async fn settle(&mut self) -> Result<(), Ended> {
+        let mut result = Ok(());
+        while !self.waiting.is_empty() {
+            let next = self.next().await;
+            result = result.and(next);
+        }
+        result
+    }
 }
 
 /// Counts what was not taken; the first of a stream is logged.
@@ -312,10 +377,16 @@ impl Quota {
         }
     }
 
+    /// Whether they fit for certain, so that the store need not be asked.
+    fn knows(&self, taken: &Taken) -> bool {
+        self.used
+            .is_some_and(|used| self.fitting(used, taken) == taken.rows.len())
+    }
+
     /// Takes rows out that would be too many.
     async fn admit(&mut self, store: &Store, cluster_id: &str, taken: &mut Taken) -> Result<(), StoreError> {
         let used = match self.used {
-            Some(used) if self.fitting(used, taken) == taken.rows.len() => used,
+            Some(used) if self.knows(taken) => used,
             _ => {
                 let counts = store.inventory_counts(cluster_id).await?;
                 counts.iter().fold((0, 0), |(records, bytes), count| {

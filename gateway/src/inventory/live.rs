@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use kantaloupe_gpu::inventory::{Source, SourceState};
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Mutex as AsyncMutex, Notify, broadcast},
     time::Instant,
@@ -11,6 +12,9 @@ use tokio::{
 
 use super::events::{self, Batch};
 use crate::{agents::Tunnel, store::inventory::InventoryRow};
+
+/// The agents' source of live use.
+const PROMETHEUS: &str = "prometheus";
 
 /// In which state an inventory is, as users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,6 +79,8 @@ struct State {
     rejected_example: Option<String>,
     /// The last age that went to the store.
     stored_seen: i64,
+    /// Why there is no live use of any device, if so: a code.
+    unmeasured: Option<String>,
 }
 
 /// One cluster's inventory. It outlives the cluster's keys.
@@ -94,6 +100,9 @@ impl Inventory {
         if row.updated_at == 0 {
             return;
         }
+        if let Some(cluster) = &row.cluster {
+            self.describe(cluster);
+        }
         self.state.lock().kept = Some(Kept {
             epoch: row.epoch,
             revision: row.revision,
@@ -101,6 +110,24 @@ impl Inventory {
             updated_at: row.updated_at,
             seen_at: row.seen_at,
         });
+    }
+
+    /// Takes what the cluster's own record tells of its sources.
+    pub(super) fn describe(&self, record: &str) {
+        #[derive(Deserialize)]
+        struct Sources {
+            #[serde(default)]
+            sources: Vec<Source>,
+        }
+        let sources = serde_json::from_str::<Sources>(record).map(|record| record.sources);
+        let mut sources = sources.unwrap_or_default().into_iter();
+        let prometheus = sources.find(|source| source.name == PROMETHEUS && source.state != SourceState::Ok);
+        self.state.lock().unmeasured = prometheus.and_then(|source| source.code);
+    }
+
+    /// Why there is no live use of any device of the cluster, if so: a code.
+    pub(crate) fn unmeasured(&self) -> Option<String> {
+        self.state.lock().unmeasured.clone()
     }
 
     /// What is known at `now`.
@@ -278,6 +305,7 @@ mod tests {
             partial: 0,
             updated_at,
             seen_at: 120,
+            cluster: None,
         }
     }
 
@@ -300,6 +328,24 @@ mod tests {
         inventory.end(End::Lost, 900);
         // It was never live, so that it was true when it was stored and nobody knows for how long.
         assert_eq!(inventory.view(1000).as_of, Some(500));
+    }
+
+    #[test]
+    fn the_source_of_live_use_says_why_there_is_none() {
+        let inventory = Inventory::default();
+        let record = |state: &str| {
+            let source = serde_json::json!({"name": "prometheus", "state": state, "since": "2026-01-01T00:00:00Z", "code": "KTA-MON-001"});
+            serde_json::json!({"sources": [{"name": "nodes", "state": "ok", "since": "2026-01-01T00:00:00Z"}, source]}).to_string()
+        };
+        inventory.restore(InventoryRow {
+            cluster: Some(record("failing")),
+            ..row(100)
+        });
+        assert_eq!(inventory.unmeasured().as_deref(), Some("KTA-MON-001"));
+        inventory.describe(&record("ok"));
+        assert_eq!(inventory.unmeasured(), None);
+        inventory.describe("nonsense");
+        assert_eq!(inventory.unmeasured(), None);
     }
 
     #[test]

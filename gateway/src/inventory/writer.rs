@@ -1,7 +1,14 @@
 //! Stores what the followers bring: one task, one transaction for all that waits.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
+use kantaloupe_gpu::inventory::Kind;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{self, Instant},
@@ -31,6 +38,8 @@ pub(super) struct Job {
     pub(super) cluster: Arc<Cluster>,
     pub(super) update: Update,
     pub(super) arrived: Instant,
+    /// Set when a part of the stream is not stored; what follows is a state with a gap, and is not stored either.
+    pub(super) broken: Arc<AtomicBool>,
     pub(super) done: oneshot::Sender<Result<bool, StoreError>>,
 }
 
@@ -71,38 +80,63 @@ fn weight(job: &Job) -> usize {
     job.update.rows.len() + job.update.removals.len()
 }
 
+/// Who waits for an update.
+struct Waiting {
+    cluster: Arc<Cluster>,
+    arrived: Instant,
+    broken: Arc<AtomicBool>,
+    done: oneshot::Sender<Result<bool, StoreError>>,
+}
+
 async fn store(app: &App, group: Vec<Job>) {
-    let (updates, waiting): (Vec<_>, Vec<_>) = group
-        .into_iter()
-        .map(|job| (job.update, (job.cluster, job.arrived, job.done)))
-        .unzip();
+    let (mut updates, mut waiting) = (Vec::new(), Vec::new());
+    for job in group {
+        if job.broken.load(Ordering::Relaxed) {
+            // The stream is about to end by the part that failed.
+            let _ = job.done.send(Err(StoreError::Stopped));
+            continue;
+        }
+        updates.push(job.update);
+        waiting.push(Waiting {
+            cluster: job.cluster,
+            arrived: job.arrived,
+            broken: job.broken,
+            done: job.done,
+        });
+    }
     match app.store.apply_inventory(&updates).await {
         Ok(applied) => {
             let done = updates.into_iter().zip(applied).zip(waiting);
-            for ((update, applied), (cluster, arrived, done)) in done {
-                let present = committed(app, &cluster, update, applied, arrived);
+            for ((update, applied), waiting) in done {
+                let present = committed(app, &waiting.cluster, update, applied, waiting.arrived);
                 // Nobody waits any more if the follower was ended; what it brought is stored all the same.
-                let _ = done.send(Ok(present));
+                let _ = waiting.done.send(Ok(present));
             }
         }
         // One of them may be the cause: each alone.
         Err(_) if updates.len() > 1 => {
-            for (update, (cluster, arrived, done)) in updates.into_iter().zip(waiting) {
+            for (update, waiting) in updates.into_iter().zip(waiting) {
+                if waiting.broken.load(Ordering::Relaxed) {
+                    let _ = waiting.done.send(Err(StoreError::Stopped));
+                    continue;
+                }
                 let result = app.store.apply_inventory(std::slice::from_ref(&update)).await;
                 let result = result.map(|mut applied| {
                     let applied = applied.pop().unwrap_or(Applied::NoCluster);
-                    committed(app, &cluster, update, applied, arrived)
+                    committed(app, &waiting.cluster, update, applied, waiting.arrived)
                 });
                 if result.is_err() {
                     app.inventory.metrics.store_failures.inc();
+                    waiting.broken.store(true, Ordering::Relaxed);
                 }
-                let _ = done.send(result);
+                let _ = waiting.done.send(result);
             }
         }
         Err(error) => {
             app.inventory.metrics.store_failures.inc();
-            if let Some((_, _, done)) = waiting.into_iter().next() {
-                let _ = done.send(Err(error));
+            if let Some(waiting) = waiting.into_iter().next() {
+                waiting.broken.store(true, Ordering::Relaxed);
+                let _ = waiting.done.send(Err(error));
             }
         }
     }
@@ -123,6 +157,9 @@ fn committed(app: &App, cluster: &Cluster, update: Update, applied: Applied, arr
         metrics.snapshots.inc();
     }
     let inventory = &cluster.inventory;
+    for row in update.rows.iter().filter(|row| row.kind == Kind::Cluster) {
+        inventory.describe(&row.value);
+    }
     if update.complete {
         inventory.stored(&update.epoch, update.revision, update.now);
     } else {

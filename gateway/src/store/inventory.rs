@@ -142,6 +142,8 @@ pub(crate) struct InventoryRow {
     pub(crate) partial: i64,
     pub(crate) updated_at: i64,
     pub(crate) seen_at: i64,
+    /// The cluster's own record.
+    pub(crate) cluster: Option<String>,
 }
 
 /// Where a page ended; the next one starts after it.
@@ -166,8 +168,10 @@ impl Store {
     /// How far all inventories are.
     pub(crate) async fn inventories(&self) -> Result<Vec<InventoryRow>, StoreError> {
         let rows = sqlx::query_as(
-            "SELECT cluster_id, epoch, revision, partial, updated_at, seen_at FROM inventories",
+            "SELECT i.cluster_id, i.epoch, i.revision, i.partial, i.updated_at, i.seen_at, v.value AS cluster FROM inventories i
+             LEFT JOIN inventory_values v ON v.kind = ? AND v.cluster_id = i.cluster_id AND v.id = 'cluster'",
         )
+        .bind(number(Kind::Cluster))
         .fetch_all(&self.readers)
         .await?;
         Ok(rows)

@@ -131,6 +131,11 @@ impl ClusterState {
 }
 
 impl Index {
+    /// The state of a source, if it has one yet.
+    pub fn source(&self, name: &str) -> Option<&Source> {
+        self.cluster.sources.get(name)
+    }
+
     pub(super) fn put_source(&mut self, source: Source) {
         let known = self.cluster.sources.get_mut(&source.name);
         match known {

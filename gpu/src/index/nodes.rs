@@ -11,7 +11,7 @@ use super::{
 use crate::{
     findings,
     inventory::{Finding, Gpu, GpuSource, Kind, Node, Used},
-    node::NodeFacts,
+    node::{NodeFacts, NodeMark},
 };
 
 /// What is known of a node, or only by pods that name it.
@@ -26,6 +26,8 @@ pub(super) struct NodeEntry {
     pub(super) other: Vec<(Id, Packed)>,
     /// What is wrong by itself.
     findings: Option<Packed>,
+    /// What the checks look at.
+    mark: Option<Packed>,
     /// All devices, and what is held of each.
     pub(super) gpus: Box<[GpuRow]>,
     /// Vendors whose devices are registered for sharing, so that what runs here without a record went past the scheduler.
@@ -54,7 +56,7 @@ pub(super) struct GpuRow {
 
 impl NodeEntry {
     pub(super) fn mark(&self, live: &mut Live) {
-        let packed = [&self.node, &self.own, &self.findings];
+        let packed = [&self.node, &self.own, &self.findings, &self.mark];
         packed.into_iter().flatten().for_each(|packed| packed.mark(live));
         self.other.iter().for_each(|(_, packed)| packed.mark(live));
         self.shared_by
@@ -116,8 +118,10 @@ impl Index {
         let node = Some(Packed::new(&facts.node, strings));
         let own = (!facts.gpus.is_empty()).then(|| Packed::new(&facts.gpus, strings));
         let findings = (!facts.findings.is_empty()).then(|| Packed::new(&facts.findings, strings));
+        let mark = Some(Packed::new(&facts.mark, strings));
         let entry = self.nodes.entry(name).or_default();
         entry.generation = generation;
+        entry.mark = mark;
         if (&entry.node, &entry.own, &entry.findings) == (&node, &own, &findings) {
             return;
         }
@@ -155,6 +159,7 @@ impl Index {
             return;
         }
         entry.findings = None;
+        entry.mark = None;
         let id = self.strings.get(name).to_owned();
         self.remove_record(Kind::Node, &id);
         self.change_devices(name, |entry| {
@@ -255,6 +260,20 @@ impl Index {
             }
         }
         self.duplicates = duplicates;
+    }
+
+    /// All nodes as the checks see them, by name, with the labels whose keys are wanted.
+    pub fn marks(&self, wanted: impl Fn(&str) -> bool) -> Vec<NodeMark> {
+        let packed = self.nodes.values().filter_map(|entry| entry.mark.as_ref());
+        let mut marks: Vec<NodeMark> = packed
+            .map(|packed| {
+                let mut mark: NodeMark = packed.get(&self.strings);
+                mark.labels.retain(|key, _| wanted(key));
+                mark
+            })
+            .collect();
+        marks.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        marks
     }
 
     /// The entry of a node that a pod or a source of devices names.

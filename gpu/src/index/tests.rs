@@ -41,6 +41,14 @@ pub(super) fn node(name: &str, uuids: &[&str]) -> NodeFacts {
         },
         gpus: uuids.iter().map(|uuid| gpu(name, uuid)).collect(),
         findings: Vec::new(),
+        mark: NodeMark {
+            name: name.to_owned(),
+            labels: [("a", "1"), ("b", "2")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            devices: u32::try_from(uuids.len()).unwrap(),
+            ..NodeMark::default()
+        },
     }
 }
 
@@ -174,6 +182,28 @@ fn workloads(index: &mut Index) -> Vec<crate::inventory::Workload> {
         _ => None,
     });
     workloads.collect()
+}
+
+#[test]
+fn nodes_are_kept_for_the_checks_with_the_labels_that_they_ask_for() {
+    let mut index = Index::default();
+    index.apply(Change::Node(Box::new(node("b", &["GPU-1", "GPU-2"]))));
+    index.apply(Change::Node(Box::new(node("a", &[]))));
+    let marks = index.marks(|key| key == "b");
+    let seen: Vec<_> = marks
+        .iter()
+        .map(|mark| (mark.name.as_str(), mark.devices))
+        .collect();
+    assert_eq!(seen, [("a", 0), ("b", 2)]);
+    assert!(marks.iter().all(|mark| mark.labels.keys().eq(["b"])));
+    index.apply(Change::NodeGone("a".to_owned()));
+    // What the strings are needed for outlives a collection.
+    index.collect_strings();
+    let marks = index.marks(|_| true);
+    assert_eq!(
+        (marks.len(), marks[0].labels.len(), marks[0].name.as_str()),
+        (1, 2, "b")
+    );
 }
 
 #[test]

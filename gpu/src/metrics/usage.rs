@@ -281,11 +281,25 @@ impl<'d> Collector<'d> {
     }
 }
 
-/// The records when the source as a whole gives nothing: all unknown, with the code of the reason.
-pub fn unknown(devices: &Devices, code: Code) -> impl Iterator<Item = GpuUsage> + '_ {
-    devices
-        .list()
-        .map(move |device| Card::default().record_because(device, code))
+/// The record of a device when the source as a whole gives nothing: all is unknown, with the code of the reason. Such records are made
+/// when they are shown, and neither kept nor sent: the reason is one for all devices.
+pub fn unknown(gpu: &str, vendor: &str, code: &str) -> GpuUsage {
+    let fields = ["utilization", "memoryUsedMib", "temperature", "power", "xid"];
+    let fields = fields
+        .into_iter()
+        .filter(|field| *field != "xid" || has_xid(vendor));
+    GpuUsage {
+        gpu: gpu.to_owned(),
+        unknown: fields
+            .map(|field| (field.into(), code.to_owned().into()))
+            .collect(),
+        ..GpuUsage::default()
+    }
+}
+
+/// Other vendors have no XID errors.
+fn has_xid(vendor: &str) -> bool {
+    vendor == "nvidia"
 }
 
 /// Compute slices of a profile: 2 of `2g.10gb`, 1 of `1g.10gb+me`.

@@ -15,6 +15,7 @@ mod rights;
 use kantaloupe_checks::{Code, Outcome, Severity, Verdict, get};
 
 pub use gateway::endpoints;
+pub(crate) use gpu::DEPLOY;
 pub use monitoring::{LABELS, metrics};
 
 use super::facts::Facts;

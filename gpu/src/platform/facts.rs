@@ -10,7 +10,7 @@ use super::Objects;
 use super::scrape::Exporter;
 use crate::inventory;
 use crate::metrics::server::Server;
-use crate::node::{self, NodeFacts};
+use crate::node::{self, NodeFacts, NodeMark};
 use crate::vendor::{DEVICE_CONFIG, ResourceNames};
 
 /// What is known of a cluster at one moment. What was not asked is `None` and gives no answer but "unknown".
@@ -22,10 +22,8 @@ pub struct Facts {
     pub api: Option<Api>,
     /// Objects.
     pub objects: Objects,
-    /// Nodes as the inventory shows them.
-    pub nodes: Vec<inventory::Node>,
-    /// Devices that nodes register.
-    pub gpus: Vec<inventory::Gpu>,
+    /// Nodes. [`Objects::nodes`] are taken in here.
+    pub nodes: Vec<NodeMark>,
     /// What is wrong with registrations and allocations.
     pub findings: Vec<inventory::Finding>,
     /// Whether pods were looked at, so that no finding about allocations means that there is none.
@@ -44,7 +42,7 @@ pub struct Facts {
 
 impl Facts {
     /// What objects alone tell at `now`. With `live` they are of this moment, and leases are held against it.
-    pub fn of(objects: Objects, now: Timestamp, live: bool) -> Self {
+    pub fn of(mut objects: Objects, now: Timestamp, live: bool) -> Self {
         let configured = objects
             .config_maps
             .iter()
@@ -54,14 +52,18 @@ impl Facts {
             now: live.then_some(now),
             ..Self::default()
         };
-        for node in &objects.nodes {
-            let NodeFacts { node, gpus, findings } = node::read(node, &names, now);
-            facts.nodes.push(node);
-            facts.gpus.extend(gpus);
+        for node in std::mem::take(&mut objects.nodes) {
+            let NodeFacts { mark, findings, .. } = node::read(&node, &names, now);
+            facts.nodes.push(mark);
             facts.findings.extend(findings);
         }
         facts.objects = objects;
         facts
+    }
+
+    /// Number of devices that nodes register.
+    pub fn devices(&self) -> usize {
+        self.nodes.iter().map(|node| node.devices as usize).sum()
     }
 }
 

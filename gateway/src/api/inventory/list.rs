@@ -133,7 +133,7 @@ fn page_json(app: &App, query: &Query, visible: &Visible, page: &Page, total: Op
     let mut json = String::from("{\"items\":[");
     let mut first = true;
     for item in &page.items {
-        if let Some(item) = renderer.item(item, has_usage(query.kind)) {
+        if let Some(item) = renderer.item(item, query.kind) {
             if !std::mem::take(&mut first) {
                 json.push(',');
             }
@@ -148,10 +148,6 @@ fn page_json(app: &App, query: &Query, visible: &Visible, page: &Page, total: Op
     );
     let not_live = render::not_live(visible);
     json + &format!("],\"nextCursor\":{next},\"total\":{total},{not_live}}}")
-}
-
-pub(super) const fn has_usage(kind: Kind) -> bool {
-    matches!(kind, Kind::Gpu | Kind::Allocation)
 }
 
 fn accepts_csv(headers: &HeaderMap) -> bool {
@@ -226,7 +222,7 @@ impl Download {
         let lines = page
             .items
             .iter()
-            .filter_map(|item| renderer.tree(item, has_usage(kind)))
+            .filter_map(|item| renderer.tree(item, kind))
             .map(|record| csv::line(fields::csv(kind), &record))
             .collect();
         if let Some(left) = &mut self.left {

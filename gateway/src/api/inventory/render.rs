@@ -5,7 +5,8 @@ use std::{collections::HashMap, fmt::Write as _};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, header};
 use jiff::Timestamp;
-use serde::Serialize;
+use kantaloupe_gpu::inventory::Kind;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -66,12 +67,20 @@ struct NotLive<'a> {
     freshness: Freshness,
 }
 
+/// What all records of one cluster share.
+struct Head {
+    /// The first fields.
+    json: String,
+    /// Why there is no live use of any of its devices, if so.
+    unmeasured: Option<String>,
+}
+
 /// Renders the records of one answer.
 pub(super) struct Renderer<'a> {
     directory: &'a Directory,
     now: i64,
     /// What stands before each record of a cluster; `None` for one that was deleted meanwhile.
-    heads: HashMap<String, Option<String>>,
+    heads: HashMap<String, Option<Head>>,
 }
 
 impl<'a> Renderer<'a> {
@@ -84,12 +93,17 @@ impl<'a> Renderer<'a> {
     }
 
     /// One record as JSON; `None` if its cluster is no more.
-    pub(super) fn item(&mut self, item: &Item, has_usage: bool) -> Option<String> {
+    pub(super) fn item(&mut self, item: &Item, kind: Kind) -> Option<String> {
+        let now = self.now;
         let head = self.head(&item.cluster_id)?;
-        let mut json = String::with_capacity(head.len() + item.value.len() + 64);
-        json.push_str(head);
-        if has_usage {
-            let usage = item.usage.as_deref().and_then(|usage| used(usage, self.now));
+        let mut json = String::with_capacity(head.json.len() + item.value.len() + 64);
+        json.push_str(&head.json);
+        if has_usage(kind) {
+            let usage = match (&item.usage, &head.unmeasured) {
+                (Some(usage), _) => used(usage, now),
+                (None, Some(code)) if kind == Kind::Gpu => unmeasured(&item.value, code),
+                (None, _) => None,
+            };
             write!(json, "\"usage\":{},", usage.unwrap_or(Value::Null)).expect("writing to a String");
         }
         // The record is an object with fields, written by this gateway.
@@ -98,30 +112,33 @@ impl<'a> Renderer<'a> {
     }
 
     /// One record as a tree, with the same fields.
-    pub(super) fn tree(&mut self, item: &Item, has_usage: bool) -> Option<Value> {
-        serde_json::from_str(&self.item(item, has_usage)?).ok()
+    pub(super) fn tree(&mut self, item: &Item, kind: Kind) -> Option<Value> {
+        serde_json::from_str(&self.item(item, kind)?).ok()
     }
 
-    fn head(&mut self, cluster_id: &str) -> Option<&str> {
+    fn head(&mut self, cluster_id: &str) -> Option<&Head> {
         if !self.heads.contains_key(cluster_id) {
             let cluster = self.directory.find_by_id(cluster_id);
-            let head = cluster.map(|cluster| head(&cluster, self.now));
+            let head = cluster.map(|cluster| Head {
+                json: head(&cluster, self.now),
+                unmeasured: cluster.inventory.unmeasured(),
+            });
             self.heads.insert(cluster_id.to_owned(), head);
         }
-        self.heads.get(cluster_id)?.as_deref()
+        self.heads.get(cluster_id)?.as_ref()
     }
 }
 
 fn head(cluster: &Cluster, now: i64) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Head<'a> {
+    struct Fields<'a> {
         cluster: ClusterRef<'a>,
         as_of: Option<String>,
         age_seconds: Option<i64>,
     }
     let freshness = Freshness::of(&cluster.inventory.view(now), now);
-    let head = Head {
+    let head = Fields {
         cluster: ClusterRef::of(cluster),
         as_of: freshness.as_of,
         age_seconds: freshness.age_seconds,
@@ -130,6 +147,11 @@ fn head(cluster: &Cluster, now: i64) -> String {
     json.pop();
     json.push(',');
     json
+}
+
+/// Whether records of this kind are shown with live use.
+const fn has_usage(kind: Kind) -> bool {
+    matches!(kind, Kind::Gpu | Kind::Allocation)
 }
 
 /// Live use with its own age.
@@ -142,6 +164,18 @@ fn used(json: &str, now: i64) -> Option<Value> {
     let age = at.map(|at| (now - at.as_second()).max(0));
     usage.insert("ageSeconds".to_owned(), age.into());
     Some(Value::Object(usage))
+}
+
+/// Live use of a device while no device of its cluster is measured: unknown, and why. `None` for what is no device.
+fn unmeasured(record: &str, code: &str) -> Option<Value> {
+    #[derive(Deserialize)]
+    struct Device {
+        id: String,
+        vendor: String,
+    }
+    let device: Device = serde_json::from_str(record).ok()?;
+    let usage = kantaloupe_gpu::metrics::usage::unknown(&device.id, &device.vendor, code);
+    used(&serde_json::to_string(&usage).ok()?, 0)
 }
 
 /// An answer that is JSON already.
@@ -176,6 +210,18 @@ pub(super) fn not_live(visible: &Visible) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_nothing_measures_is_unknown_and_says_why() {
+        let usage = unmeasured(r#"{"id":"n/u","vendor":"huawei","node":"n"}"#, "KTA-MON-001").unwrap();
+        assert_eq!(usage["gpu"], "n/u");
+        assert_eq!(usage["unknown"]["utilization"], "KTA-MON-001");
+        assert_eq!(
+            (&usage["utilization"], &usage["ageSeconds"]),
+            (&Value::Null, &Value::Null)
+        );
+        assert!(usage["unknown"].get("xid").is_none());
+    }
 
     #[test]
     fn live_use_has_its_own_age() {

@@ -146,10 +146,6 @@ impl Card {
             "nvidia" => NO_DCGM,
             _ => NOT_SCRAPED,
         };
-        self.record_because(device, code)
-    }
-
-    pub(super) fn record_because(&self, device: &Device, code: Code) -> GpuUsage {
         let mut used = Used::default();
         let mig = self.mig || device.mig;
         // With MIG neither DCGM's nor NVML's utilization of the card means anything: it is 0 or missing.
@@ -179,8 +175,7 @@ impl Card {
         name("memoryUsedMib", memory.is_none());
         name("temperature", temperature.is_none());
         name("power", power.is_none());
-        // Other vendors have no XID errors.
-        name("xid", xid.is_none() && &*device.vendor == "nvidia");
+        name("xid", xid.is_none() && super::has_xid(&device.vendor));
         GpuUsage {
             gpu: device.id.to_string(),
             at: used.at,

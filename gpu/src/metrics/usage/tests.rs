@@ -464,12 +464,23 @@ fn a_series_without_a_container_is_no_share() {
 
 #[test]
 fn without_a_source_everything_is_unknown_with_its_code() {
-    let devices = Devices::new(&[gpu("n", A800)], []);
-    let records: Vec<_> = unknown(&devices, Code::MON_001).collect();
-    assert_eq!(records[0].gpu, format!("n/{A800}"));
-    assert_eq!(records[0].unknown.len(), 5);
-    assert!(records[0].unknown.values().all(|code| code == "KTA-MON-001"));
-    assert_eq!((records[0].utilization, records[0].at), (None, None));
+    let record = unknown("n/GPU-1", "nvidia", "KTA-MON-001");
+    assert_eq!(record.gpu, "n/GPU-1");
+    assert!(record.unknown.values().all(|code| code == "KTA-MON-001"));
+    assert_eq!((record.utilization, record.at), (None, None));
+    // The same fields that a record names of which no metric speaks.
+    for vendor in ["nvidia", "huawei"] {
+        let device = Gpu {
+            vendor: vendor.to_owned(),
+            ..gpu("n", A800)
+        };
+        let fields: Vec<_> = unknown("n/GPU-1", vendor, "KTA-MON-001")
+            .unknown
+            .into_keys()
+            .collect();
+        let named: Vec<_> = usage(&[device], "").gpus[0].unknown.keys().cloned().collect();
+        assert_eq!(fields, named);
+    }
 }
 
 proptest! {

@@ -52,7 +52,7 @@ pub(super) fn distribution(facts: &Facts) -> Outcome {
     let api = facts.api.as_ref();
     let groups = api.and_then(|api| api.groups.as_deref()).unwrap_or_default();
     let version = api.and_then(|api| api.version.as_deref());
-    let found = crate::platform::distribution(version, groups, &facts.objects.nodes);
+    let found = crate::platform::distribution(version, groups, &facts.nodes);
     pass(Code::K8S_003, found).evidence("distribution", found)
 }
 

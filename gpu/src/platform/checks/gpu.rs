@@ -2,15 +2,16 @@
 
 use kantaloupe_checks::{Code, Outcome};
 
-use super::nodes::{gpu_nodes, nvidia_nodes};
+use super::nodes::{has_nvidia, nvidia_nodes};
 use super::{bad, count, list, not_applicable, pass, unknown, unreadable};
-use crate::object::{DaemonSet, Node, label};
+use crate::node::NodeMark;
+use crate::object::DaemonSet;
 use crate::platform::detect::nvidia::{self, PolicyState};
 use crate::platform::facts::Facts;
 use crate::platform::{Objects, helm, name, namespace};
 
 /// The label by which a node refuses the operator's device plugin.
-const DEPLOY: &str = "nvidia.com/gpu.deploy.device-plugin";
+pub(crate) const DEPLOY: &str = "nvidia.com/gpu.deploy.device-plugin";
 
 /// The upgrade of the GPU Operator's release that sets `value`.
 pub(super) fn upgrade(objects: &Objects, values: &[String]) -> String {
@@ -34,12 +35,12 @@ pub(super) fn stock_plugin(facts: &Facts) -> Outcome {
         return outcome;
     }
     let objects = &facts.objects;
-    let nodes = nvidia_nodes(objects);
+    let mut nodes = nvidia_nodes(facts).peekable();
     let policy = nvidia::policy(objects);
     // The policy decides for the future, also while nothing runs yet.
-    let refused = |node: &&Node| label(&node.metadata, DEPLOY) == Some("false");
+    let refused = |node: &NodeMark| node.is_labelled(DEPLOY, "false");
     let by_policy = policy.filter(|policy| policy.spec.device_plugin.runs());
-    let by_policy = by_policy.filter(|_| nodes.is_empty() || !nodes.iter().all(refused));
+    let by_policy = by_policy.filter(|_| nodes.peek().is_none() || !nodes.all(refused));
     let mut commands = Vec::new();
     let mut seen = Vec::new();
     if let Some(policy) = by_policy {
@@ -112,7 +113,7 @@ pub(super) fn operator(facts: &Facts) -> Outcome {
         return outcome;
     }
     let objects = &facts.objects;
-    if nvidia_nodes(objects).is_empty() {
+    if !has_nvidia(facts) {
         return not_applicable(code, "no node has NVIDIA devices");
     }
     let deployment = nvidia::operator_deployment(objects);
@@ -162,8 +163,7 @@ pub(super) fn dcgm(facts: &Facts) -> Outcome {
         return outcome;
     }
     let objects = &facts.objects;
-    let nodes = nvidia_nodes(objects);
-    if nodes.is_empty() {
+    if !has_nvidia(facts) {
         return not_applicable(code, "no node has NVIDIA devices");
     }
     if let Some(policy) = nvidia::policy(objects)
@@ -201,16 +201,13 @@ pub(super) fn dcgm(facts: &Facts) -> Outcome {
     if !not_ready.is_empty() {
         return bad(code, format!("not all pods are ready: {}", list(&not_ready))).command(describe);
     }
-    let covered = |node: &&&Node| {
-        sets.iter().any(|set| {
-            let mut selector = set.spec.template.spec.node_selector.iter();
-            selector.all(|(key, value)| label(&node.metadata, key) == Some(value))
-        })
+    let covered = |node: &&NodeMark| {
+        sets.iter()
+            .any(|set| node.has_all(&set.spec.template.spec.node_selector))
     };
-    let left_out: Vec<_> = nodes
-        .iter()
+    let left_out: Vec<_> = nvidia_nodes(facts)
         .filter(|node| !covered(node))
-        .map(|node| name(&node.metadata))
+        .map(|node| node.name.as_str())
         .collect();
     if !left_out.is_empty() {
         let selector = &first.spec.template.spec.node_selector;
@@ -242,22 +239,14 @@ pub(super) fn devices(facts: &Facts) -> Outcome {
     if let Some(outcome) = unreadable(facts, code, &["nodes"]) {
         return outcome;
     }
-    if gpu_nodes(&facts.objects).is_empty() {
+    if facts.nodes.iter().all(|node| node.shows.is_empty()) {
         return not_applicable(code, "no node has devices");
     }
     // Nothing on a node that is away is healthy; that is said of the node.
-    let is_away = |name: &str| {
-        let node = facts.nodes.iter().find(|node| node.name == name);
-        node.is_some_and(|node| node.ready != Some(true))
-    };
-    let sick: Vec<_> = facts
-        .gpus
-        .iter()
-        .filter(|gpu| gpu.healthy == Some(false) && !is_away(&gpu.node))
-        .map(|gpu| gpu.id.as_str())
-        .collect();
+    let here = facts.nodes.iter().filter(|node| node.ready);
+    let sick: Vec<_> = here.flat_map(|node| &node.sick).map(String::as_str).collect();
     if sick.is_empty() {
-        let registered = count(facts.gpus.len(), "registered device");
+        let registered = count(facts.devices(), "registered device");
         return pass(code, format!("{registered}, none unhealthy"));
     }
     let mut outcome = bad(code, format!("unhealthy: {}", list(&sick)));

@@ -180,16 +180,13 @@ pub(super) fn registration(facts: &Facts) -> Outcome {
     if Hami::find(&facts.objects).is_none() {
         return super::skipped(code, Code::HAMI_001);
     }
-    let enabled: Vec<_> = gpu_nodes(&facts.objects)
-        .into_iter()
-        .filter(|node| node.enabled)
-        .collect();
+    let enabled: Vec<_> = gpu_nodes(facts).into_iter().filter(|node| node.enabled).collect();
     if enabled.is_empty() && of(facts, code).is_empty() {
         return not_applicable(code, "no node is given to HAMi");
     }
     let silent: Vec<_> = enabled
         .iter()
-        .filter(|node| !facts.gpus.iter().any(|gpu| gpu.node == node.name))
+        .filter(|node| node.node.devices == 0)
         .map(|node| node.name)
         .collect();
     let mut wrong = of(facts, code);
@@ -203,7 +200,7 @@ pub(super) fn registration(facts: &Facts) -> Outcome {
             code,
             format!(
                 "{} on {}",
-                count(facts.gpus.len(), "device"),
+                count(facts.devices(), "device"),
                 count(enabled.len(), "node")
             ),
         );

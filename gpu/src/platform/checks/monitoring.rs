@@ -2,7 +2,7 @@
 
 use kantaloupe_checks::{Code, Outcome};
 
-use super::nodes::nvidia_nodes;
+use super::nodes::has_nvidia;
 use super::{bad, list, not_applicable, pass, skipped, unknown, unreadable};
 use crate::metrics::server::{MIN_PROMETHEUS, Server, ServerKind};
 use crate::platform::detect::monitoring::has_server;
@@ -127,7 +127,7 @@ pub(super) fn version(facts: &Facts) -> Outcome {
 
 /// The exporters that this cluster should have.
 fn wanted(facts: &Facts) -> impl Iterator<Item = Exporter> {
-    let nvidia = !nvidia_nodes(&facts.objects).is_empty();
+    let nvidia = has_nvidia(facts);
     Exporter::ALL
         .into_iter()
         // HAMi's monitor reads NVIDIA's devices only.
@@ -412,7 +412,7 @@ pub(super) fn scraped(facts: &Facts) -> Outcome {
 
 pub(super) fn dcgm_samples(facts: &Facts) -> Outcome {
     let code = Code::MON_004;
-    if nvidia_nodes(&facts.objects).is_empty() {
+    if !has_nvidia(facts) {
         return not_applicable(code, "no node has NVIDIA devices");
     }
     let outcome = samples(facts, code, Exporter::Dcgm);
@@ -432,7 +432,7 @@ pub(super) fn dcgm_samples(facts: &Facts) -> Outcome {
 
 pub(super) fn monitor_samples(facts: &Facts) -> Outcome {
     let code = Code::MON_005;
-    if nvidia_nodes(&facts.objects).is_empty() {
+    if !has_nvidia(facts) {
         return not_applicable(
             code,
             "HAMi's monitor reads NVIDIA devices only, and there are none",
@@ -509,7 +509,7 @@ fn samples(facts: &Facts, code: Code, exporter: Exporter) -> Outcome {
 
 pub(super) fn dcgm_labels(facts: &Facts) -> Outcome {
     let code = Code::HAMI_006;
-    if nvidia_nodes(&facts.objects).is_empty() {
+    if !has_nvidia(facts) {
         return not_applicable(code, "no node has NVIDIA devices");
     }
     let samples = facts.prometheus.as_ref().map(|prometheus| &prometheus.samples);

@@ -1,17 +1,17 @@
 //! Nodes: their state, runtimes, devices and drivers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kantaloupe_checks::{Code, Outcome, Verdict};
 
 use super::{bad, count, list, not_applicable, pass, unknown, unreadable};
-use crate::object::{Labels, Node, ObjectMeta};
+use crate::node::NodeMark;
+use crate::object::Labels;
 use crate::platform::detect::hami::Hami;
 use crate::platform::detect::{is_ready, nvidia};
 use crate::platform::facts::Facts;
 use crate::platform::{Objects, name};
-use crate::vendor::{self, VENDORS};
-use crate::{inventory, version};
+use crate::{vendor, version};
 
 /// The platform's minimum for NVIDIA.
 const DRIVER: &str = "440";
@@ -23,44 +23,36 @@ type NodeLabel = (String, String);
 
 /// A node that has devices, by whatever shows them.
 pub(super) struct GpuNode<'a> {
-    pub(super) node: &'a Node,
+    pub(super) node: &'a NodeMark,
     pub(super) name: &'a str,
     /// Maker of the devices.
-    pub(super) vendor: &'static str,
+    pub(super) vendor: &'a str,
     /// The label that lets HAMi's device plugin run, and whether the node has it.
     pub(super) label: Option<NodeLabel>,
     pub(super) enabled: bool,
     /// What shows the devices.
-    pub(super) shown_by: String,
+    pub(super) shown_by: &'a str,
 }
 
 /// Nodes with devices, one entry for each vendor. A label for HAMi alone is a wish, not a device.
-pub(super) fn gpu_nodes(objects: &Objects) -> Vec<GpuNode<'_>> {
-    let hami = Hami::find(objects);
+pub(super) fn gpu_nodes(facts: &Facts) -> Vec<GpuNode<'_>> {
+    let hami = Hami::find(&facts.objects);
     let wanted = nvidia_label(hami.as_ref());
     let mut found = Vec::new();
-    for node in &objects.nodes {
-        let mut makers: BTreeMap<&'static str, (String, Option<NodeLabel>)> = BTreeMap::new();
-        for (vendor, shown_by) in shown(node) {
-            let label = if vendor.name == "nvidia" {
+    for node in &facts.nodes {
+        for (vendor, shown_by) in &node.shows {
+            let label = if vendor == "nvidia" {
                 Some(wanted.clone())
             } else {
-                vendor
-                    .label
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                let label = vendor::by_name(vendor).and_then(|vendor| vendor.label);
+                label.map(|(key, value)| (key.to_owned(), value.to_owned()))
             };
-            let entry = makers.entry(vendor.name).or_insert((shown_by, None));
-            if entry.1.is_none() {
-                entry.1 = label;
-            }
-        }
-        for (vendor, (shown_by, label)) in makers {
             let enabled = label
                 .as_ref()
-                .is_none_or(|(key, value)| has(&node.metadata, key, value));
+                .is_none_or(|(key, value)| node.is_labelled(key, value));
             found.push(GpuNode {
                 node,
-                name: name(&node.metadata),
+                name: &node.name,
                 vendor,
                 label,
                 enabled,
@@ -91,55 +83,17 @@ fn nvidia_label(hami: Option<&Hami<'_>>) -> NodeLabel {
     )
 }
 
-fn has(meta: &ObjectMeta, key: &str, value: &str) -> bool {
-    crate::object::label(meta, key) == Some(value)
+/// Nodes with NVIDIA devices.
+pub(super) fn nvidia_nodes(facts: &Facts) -> impl Iterator<Item = &NodeMark> {
+    facts
+        .nodes
+        .iter()
+        .filter(|node| node.shows.contains_key("nvidia"))
 }
 
-/// Vendors whose devices a node shows, and by what.
-fn shown(node: &Node) -> Vec<(&'static vendor::Vendor, String)> {
-    let mut found: Vec<(&'static vendor::Vendor, String)> = Vec::new();
-    let resources = node.status.capacity.iter().chain(&node.status.allocatable);
-    for (resource, amount) in resources {
-        if amount == "0" {
-            continue;
-        }
-        let owner = VENDORS.iter().find(|vendor| {
-            let counts = std::iter::once(&vendor.resources.count).chain(vendor.resources.count_aliases);
-            counts
-                .into_iter()
-                .any(|count| vendor.matches(count, resource).is_some())
-        });
-        if let Some(vendor) = owner {
-            found.push((vendor, resource.clone()));
-        }
-    }
-    for key in node.metadata.annotations.iter().flatten().map(|(key, _)| key) {
-        if let Some((found_vendor, _)) = vendor::by_register(key) {
-            found.push((found_vendor.vendor, key.clone()));
-        }
-    }
-    let nvidia_labels = [
-        "nvidia.com/gpu.present",
-        "feature.node.kubernetes.io/pci-10de.present",
-        "feature.node.kubernetes.io/pci-0302_10de.present",
-        "feature.node.kubernetes.io/pci-0300_10de.present",
-    ];
-    let label = nvidia_labels
-        .into_iter()
-        .find(|key| has(&node.metadata, key, "true"));
-    if let (Some(label), Some(nvidia)) = (label, vendor::by_name("nvidia")) {
-        found.push((nvidia, label.to_owned()));
-    }
-    found
-}
-
-/// Names of nodes with NVIDIA devices.
-pub(super) fn nvidia_nodes(objects: &Objects) -> Vec<&Node> {
-    let nodes = gpu_nodes(objects).into_iter();
-    nodes
-        .filter(|node| node.vendor == "nvidia")
-        .map(|node| node.node)
-        .collect()
+/// Whether there is one.
+pub(super) fn has_nvidia(facts: &Facts) -> bool {
+    nvidia_nodes(facts).next().is_some()
 }
 
 pub(super) fn ready(facts: &Facts) -> Outcome {
@@ -147,21 +101,15 @@ pub(super) fn ready(facts: &Facts) -> Outcome {
     if let Some(outcome) = unreadable(facts, code, &["nodes"]) {
         return outcome;
     }
-    let nodes = &facts.objects.nodes;
-    let is_ready = |node: &&Node| {
-        let conditions = &node.status.conditions;
-        conditions
-            .iter()
-            .any(|condition| condition.kind == "Ready" && condition.status == "True")
-    };
+    let nodes = &facts.nodes;
     let not_ready: Vec<_> = nodes
         .iter()
-        .filter(|node| !is_ready(node))
-        .map(|node| name(&node.metadata))
+        .filter(|node| !node.ready)
+        .map(|node| node.name.as_str())
         .collect();
-    let mut cordoned: Vec<_> = gpu_nodes(&facts.objects)
+    let mut cordoned: Vec<_> = gpu_nodes(facts)
         .into_iter()
-        .filter(|node| node.node.spec.unschedulable)
+        .filter(|node| node.node.cordoned)
         .map(|node| node.name)
         .collect();
     cordoned.dedup();
@@ -190,16 +138,15 @@ pub(super) fn runtime(facts: &Facts) -> Outcome {
     if let Some(outcome) = unreadable(facts, code, &["nodes"]) {
         return outcome;
     }
-    let gpu: Vec<&str> = gpu_nodes(&facts.objects).iter().map(|node| node.name).collect();
+    let gpu: BTreeSet<&str> = gpu_nodes(facts).iter().map(|node| node.name).collect();
     let mut by_runtime: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let mut unsupported = Vec::new();
     let mut silent = Vec::new();
-    for node in &facts.objects.nodes {
-        let name = name(&node.metadata);
-        let text = &node.status.node_info.container_runtime_version;
+    for node in &facts.nodes {
+        let (name, text) = (node.name.as_str(), &node.runtime);
         match version::runtime(text) {
             Some(runtime) => {
-                if gpu.contains(&name) && !RUNTIMES.contains(&runtime.name.as_str()) {
+                if gpu.contains(name) && !RUNTIMES.contains(&runtime.name.as_str()) {
                     unsupported.push(format!("{name} ({text})"));
                 }
                 by_runtime.entry(text.clone()).or_default().push(name);
@@ -240,7 +187,7 @@ pub(super) fn nvidia_runtime(facts: &Facts) -> Outcome {
         return outcome;
     }
     let objects = &facts.objects;
-    if nvidia_nodes(objects).is_empty() {
+    if !has_nvidia(facts) {
         return not_applicable(code, "no node has NVIDIA devices");
     }
     let class = objects
@@ -274,15 +221,15 @@ pub(super) fn found(facts: &Facts) -> Outcome {
     if let Some(outcome) = unreadable(facts, code, &["nodes"]) {
         return outcome;
     }
-    let nodes = gpu_nodes(&facts.objects);
+    let nodes = gpu_nodes(facts);
     if nodes.is_empty() {
-        let total = count(facts.objects.nodes.len(), "node");
+        let total = count(facts.nodes.len(), "node");
         return bad(code, format!("none of {total} shows a device: no extended resource, no registration, no label of Node Feature Discovery"))
             .command("kubectl get nodes -o custom-columns=NAME:.metadata.name,GPU:.status.allocatable.nvidia\\\\.com/gpu");
     }
     let without: Vec<_> = nodes.iter().filter(|node| !node.enabled).collect();
     let mut outcome = if without.is_empty() {
-        let makers: std::collections::BTreeSet<_> = nodes.iter().map(|node| node.vendor).collect();
+        let makers: BTreeSet<_> = nodes.iter().map(|node| node.vendor).collect();
         let makers: Vec<_> = makers.into_iter().collect();
         pass(
             code,
@@ -320,18 +267,17 @@ pub(super) fn driver(facts: &Facts) -> Outcome {
     if let Some(outcome) = unreadable(facts, code, &["nodes"]) {
         return outcome;
     }
-    let nodes = nvidia_nodes(&facts.objects);
-    if nodes.is_empty() {
+    if !has_nvidia(facts) {
         return not_applicable(code, "no node has NVIDIA devices");
     }
     let mut versions: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let (mut old, mut silent) = (Vec::new(), Vec::new());
-    for node in nodes {
-        let name = name(&node.metadata);
-        let read = facts.nodes.iter().find(|read| read.name == name);
-        let found = read
-            .and_then(|read: &inventory::Node| read.driver_version.clone())
-            .or_else(|| managed_driver(&facts.objects, node.metadata.labels.as_ref()));
+    for node in nvidia_nodes(facts) {
+        let name = node.name.as_str();
+        let found = node
+            .driver
+            .clone()
+            .or_else(|| managed_driver(&facts.objects, node));
         match found
             .as_deref()
             .map(|found| (found, version::at_least(found, DRIVER)))
@@ -363,13 +309,9 @@ pub(super) fn driver(facts: &Facts) -> Outcome {
     outcome
 }
 
-/// The driver that the GPU Operator installs on a node with these labels.
-fn managed_driver(objects: &Objects, labels: Option<&Labels>) -> Option<String> {
-    let on_node = |selector: &Labels| {
-        selector
-            .iter()
-            .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
-    };
+/// The driver that the GPU Operator installs on a node.
+fn managed_driver(objects: &Objects, node: &NodeMark) -> Option<String> {
+    let on_node = |selector: &Labels| node.has_all(selector);
     let running = objects.daemon_sets.iter().find_map(|set| {
         let spec = &set.spec.template.spec;
         let driver = spec
