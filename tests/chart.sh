@@ -178,7 +178,8 @@ for profile in observe operate admin; do
     ([.[] | select(.kind == "ClusterRole" and (.name | endswith("kantaloupe-agent"))).rules[]]
       | (.[:3] | map([.resources[0], .resourceNames, .verbs]))
         == [["users", null, ["impersonate"]], ["groups", (['"$groups"'] | map("kantaloupe:role:" + .)), ["impersonate"]], ["namespaces", ["kube-system"], ["get"]]]
-      and (.[3:] | map(.verbs == ["get", "list", "watch"] and (.resources - ["secrets", "*"] == .resources)) | all))
+      and (.[3] | [.resources, .resourceNames, .verbs]) == [["configmaps"], ["hami-scheduler-device"], ["get"]]
+      and (.[4:] | map(.verbs == ["get", "list", "watch"] and (.resources - ["secrets", "*"] == .resources)) | all))
     and ([.[] | select(.kind == "Role").rules[]] | length == 1 and .[0].resources == ["secrets"] and (.[0].resourceNames | length == 1) and .[0].verbs == ["get", "update", "patch"])' <"$snapshot"
 done
 for profile in observe operate; do

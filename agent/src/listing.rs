@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures::{FutureExt, StreamExt, stream};
 use http::Request;
-use kantaloupe_gpu::platform::{Kind, Objects, Read};
+use kantaloupe_gpu::{
+    platform::{CONFIG_MAPS, HAMI_SCHEDULER, KINDS, Kind, Objects, Read},
+    vendor::ResourceNames,
+};
 use kube::Client;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -17,6 +20,8 @@ const ANSWER: Duration = Duration::from_secs(4);
 const AT_ONCE: usize = 6;
 /// Objects of a page.
 const PAGE: usize = 500;
+/// Deployments of HAMi's scheduler that are asked for their configuration; a cluster has one.
+const SCHEDULERS: usize = 4;
 /// Pages of one list: 20,000 objects of one kind are more than any cluster has nodes.
 const PAGES: usize = 40;
 
@@ -69,6 +74,7 @@ pub(crate) async fn objects(
     deadline: Instant,
 ) -> Objects {
     let objects = Mutex::new(Objects::default());
+    let (by_name, kinds): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| kind.name == CONFIG_MAPS);
     // Boxed, or the compiler cannot see that the whole may go to another thread.
     let lists: Vec<_> = kinds
         .into_iter()
@@ -78,7 +84,56 @@ pub(crate) async fn objects(
         .buffer_unordered(AT_ONCE)
         .collect::<()>()
         .await;
-    objects.into_inner()
+    let mut objects = objects.into_inner();
+    if !by_name.is_empty() {
+        device_configs(client, deadline, &mut objects).await;
+    }
+    objects
+}
+
+/// The configuration of HAMi's resources, and the names that it gives them: its own where it cannot be read.
+pub(crate) async fn resource_names(client: &Client, deadline: Instant) -> (Read, ResourceNames) {
+    let mut schedulers = Objects::default();
+    let kind = KINDS.iter().find(|kind| kind.name == "deployments");
+    let of_hami = kind.map(|kind| Kind {
+        selector: Some(HAMI_SCHEDULER),
+        ..*kind
+    });
+    if let Some(kind) = of_hami {
+        let objects = Mutex::new(schedulers);
+        if let Err(read) = pages(client, &kind, deadline, &objects).await {
+            return (read, ResourceNames::default());
+        }
+        schedulers = objects.into_inner();
+    }
+    device_configs(client, deadline, &mut schedulers).await;
+    let read = match schedulers.read.remove(CONFIG_MAPS) {
+        Some(Read::Ok) if schedulers.config_maps.is_empty() => Read::Absent,
+        read => read.unwrap_or(Read::Absent),
+    };
+    match schedulers.resource_names() {
+        Ok(names) => (read, names),
+        Err(error) => (Read::Failing(error.to_string()), ResourceNames::default()),
+    }
+}
+
+/// Reads the ConfigMaps that the Deployments among the objects lead to, each by its name.
+async fn device_configs(client: &Client, deadline: Instant, objects: &mut Objects) {
+    let mut read = Read::Ok;
+    for (namespace, name) in objects.device_configs().take(SCHEDULERS).collect::<Vec<_>>() {
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}");
+        let Ok(request) = Request::get(path).body(Vec::new()) else {
+            continue;
+        };
+        match within(deadline, client.request_text(request)).await {
+            Ok(text) => {
+                objects.add("", "ConfigMap", &text);
+            }
+            Err(Unanswered::Status(404, _)) => {}
+            Err(error) => read = error.read(),
+        }
+    }
+    objects.read.insert(CONFIG_MAPS, read);
 }
 
 async fn list(client: &Client, kind: &'static Kind, deadline: Instant, objects: &Mutex<Objects>) {

@@ -27,9 +27,9 @@ use crate::object::{
     ClusterPolicy, ConfigMap, DaemonSet, Definition, Gateway, GatewayClass, Lease, MutatingWebhooks,
     Namespace, NetworkPolicy, Node, NvidiaDriver, PersistentVolume, PodMonitor, Prometheus, PrometheusAgent,
     ReleaseSecret, RuntimeClass, Service, ServiceMonitor, StorageClass, VmAgent, VmCluster, VmServiceScrape,
-    VmSingle,
+    VmSingle, label,
 };
-use crate::vendor::VENDORS;
+use crate::vendor::{ConfigError, DEVICE_CONFIG, ResourceNames, VENDORS};
 
 /// How a kind of objects is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +56,13 @@ impl Kind {
     }
 }
 
-/// Labels of HAMi's scheduler and of all that its chart makes for it.
+/// What HAMi's chart makes for its scheduler has this label.
+const COMPONENT: &str = "app.kubernetes.io/component";
+const SCHEDULER: &str = "hami-scheduler";
+/// The label as a selector.
 pub const HAMI_SCHEDULER: &str = "app.kubernetes.io/component=hami-scheduler";
+/// The kind of which only [`Objects::device_configs`] are read.
+pub const CONFIG_MAPS: &str = "configmaps";
 
 /// One row for each kind: field, type, and what differs from the ordinary.
 macro_rules! objects {
@@ -127,7 +132,7 @@ objects! {
     services: Service = "services", "", "v1", "Service";
     persistent_volumes: PersistentVolume = "persistentvolumes", "", "v1", "PersistentVolume";
     releases: ReleaseSecret = "secrets", "", "v1", "Secret", select "owner=helm,status=deployed", optional true;
-    config_maps: ConfigMap = "configmaps", "", "v1", "ConfigMap", select HAMI_SCHEDULER, optional true;
+    config_maps: ConfigMap = "configmaps", "", "v1", "ConfigMap", optional true;
     deployments: Deployment = "deployments", "apps", "v1", "Deployment";
     daemon_sets: DaemonSet = "daemonsets", "apps", "v1", "DaemonSet";
     leases: Lease = "leases", "coordination.k8s.io", "v1", "Lease";
@@ -204,6 +209,28 @@ impl Objects {
     /// The first of these kinds whose objects are not known, and why.
     pub fn first_missing(&self, names: &[&str]) -> Option<String> {
         names.iter().find_map(|name| self.missing(name))
+    }
+
+    /// The names that HAMi's configuration gives to resources; its own where there is none.
+    pub fn resource_names(&self) -> Result<ResourceNames, ConfigError> {
+        let config = self
+            .config_maps
+            .iter()
+            .find_map(|map| map.data.get(DEVICE_CONFIG));
+        config.map_or_else(
+            || Ok(ResourceNames::default()),
+            |config| ResourceNames::from_device_config(config),
+        )
+    }
+
+    /// Where the configuration of HAMi's resources is: a ConfigMap beside each Deployment of its scheduler, named after it. So it can
+    /// be read by its name, for which the right to that one is enough.
+    pub fn device_configs(&self) -> impl Iterator<Item = (String, String)> {
+        self.deployments.iter().filter_map(|deployment| {
+            let meta = &deployment.metadata;
+            let component = label(meta, COMPONENT) == Some(SCHEDULER);
+            component.then(|| (namespace(meta).to_owned(), format!("{}-device", name(meta))))
+        })
     }
 
     /// Which labels of nodes the checks look at in a cluster with these objects. Nodes have many, and there are many nodes.

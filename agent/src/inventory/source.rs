@@ -3,28 +3,29 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ConfigMap;
+use kantaloupe_checks::Code;
 use kantaloupe_gpu::{
     assembly::Assembly,
     index::{Change, Watched},
     inventory::SourceState,
     object::{Deployment, DraVersion, Job, Node, Pod, ReplicaSet, ResourceClaim, ResourceSlice, StatefulSet},
-    platform::HAMI_SCHEDULER,
-    vendor::{DEVICE_CONFIG, ResourceNames},
+    platform::Read,
+    vendor::ResourceNames,
 };
-use kube::{Api, Resource, api::ListParams};
+use kube::{Api, Resource};
 use parking_lot::Mutex;
 use tokio::{
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, debug, info_span, warn};
 
 use super::{
     Shared,
     guarded::Guarded,
     watching::{Follow, follow},
 };
+use crate::listing;
 
 /// What has to say whether it can be read before there is a first snapshot.
 pub(super) const NAMES: [&str; 8] = [
@@ -37,6 +38,10 @@ pub(super) const NAMES: [&str; 8] = [
     "resourceslices",
     "resourceclaims",
 ];
+/// How the source of the names of HAMi's resources is called.
+const DEVICE_CONFIG_SOURCE: &str = "hami-device-config";
+const FORBIDDEN_CONFIG: &str = "the agent may not read HAMi's ConfigMap *-scheduler-device, so that resources have their usual names; \
+     the chart's value inventory.hamiConfigMaps names what it may read";
 /// One small request: the version, the API groups, HAMi's configuration.
 const REQUEST: Duration = Duration::from_secs(5);
 /// Since this minor version API servers stream lists unless it is switched off.
@@ -110,30 +115,22 @@ impl Watches<'_> {
     }
 }
 
-/// The names that HAMi's installation gives to resources, or its own if they cannot be read.
+/// The names that HAMi's installation gives to resources, or its own if they cannot be read, which the source says then.
 async fn resource_names(shared: &Shared) -> ResourceNames {
-    let api: Api<ConfigMap> = Api::all(shared.client.clone());
-    let params = ListParams::default().labels(HAMI_SCHEDULER).limit(20);
-    let list = match timeout(REQUEST, api.list(&params)).await {
-        Ok(Ok(list)) => list,
-        Ok(Err(error)) => {
-            info!(%error, "HAMi's device configuration cannot be read: resources have their usual names");
-            return ResourceNames::default();
-        }
-        Err(_elapsed) => return ResourceNames::default(),
+    let (read, names) = listing::resource_names(&shared.client, Instant::now() + REQUEST).await;
+    let (code, detail) = match &read {
+        Read::Ok | Read::Absent => (None, None),
+        Read::Forbidden => (Some(Code::K8S_004), Some(FORBIDDEN_CONFIG.to_owned())),
+        Read::Failing(why) => (
+            Some(Code::HAMI_003),
+            Some(format!("resources have their usual names: {why}")),
+        ),
     };
-    let config = list
-        .items
-        .iter()
-        .find_map(|map| map.data.as_ref()?.get(DEVICE_CONFIG));
-    match config.map(|config| ResourceNames::from_device_config(config)) {
-        Some(Ok(names)) => names,
-        Some(Err(error)) => {
-            warn!(%error, "HAMi's device configuration is malformed: resources have their usual names");
-            ResourceNames::default()
-        }
-        None => ResourceNames::default(),
+    if let Some(detail) = &detail {
+        warn!(detail, "HAMi's device configuration cannot be read");
     }
+    shared.source(DEVICE_CONFIG_SOURCE, read.state(), code, detail);
+    names
 }
 
 /// The best version of `resource.k8s.io` that is served. Says of the sources that they are absent while there is none.

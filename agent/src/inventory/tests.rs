@@ -27,6 +27,8 @@ const PODS: &str = "/api/v1/pods";
 #[derive(Default)]
 struct Lists {
     objects: HashMap<String, Vec<Value>>,
+    /// Answers to requests for one object.
+    single: HashMap<String, Value>,
     watchers: Vec<(String, mpsc::Sender<Bytes>)>,
     /// Status of answers to requests for a path.
     refused: HashMap<String, u16>,
@@ -48,6 +50,9 @@ impl Lists {
                 200,
                 &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []}),
             );
+        }
+        if let Some(object) = self.single.get(&path) {
+            return answer(200, object);
         }
         let objects = self.objects.entry(path.clone()).or_default();
         if !query.contains("watch=true") {
@@ -281,6 +286,61 @@ async fn what_may_not_be_read_is_told_and_holds_up_nothing() {
     assert_eq!(reader.source("replicasets").state, SourceState::Absent);
     assert_eq!(reader.source("nodes").state, SourceState::Ok);
     assert!(reader.has(Kind::Node, "a"));
+}
+
+const DEPLOYMENTS: &str = "/apis/apps/v1/deployments";
+const DEVICE_CONFIG: &str = "/api/v1/namespaces/gpu/configmaps/vgpu-hami-scheduler-device";
+
+/// A cluster whose HAMi calls devices otherwise, and a pod that asks for one.
+fn named_otherwise() -> Lists {
+    let mut lists = two_nodes();
+    let mut pod = pod("asks", "Pending");
+    pod["spec"]["containers"] = json!([{"name": "main", "resources": {"limits": {"example.com/card": "1"}}}]);
+    lists.objects.insert(PODS.to_owned(), vec![pod]);
+    let scheduler = json!({"metadata": {"name": "vgpu-hami-scheduler", "namespace": "gpu", "uid": "u", "resourceVersion": "5",
+        "labels": {"app.kubernetes.io/component": "hami-scheduler"}}});
+    lists.objects.insert(DEPLOYMENTS.to_owned(), vec![scheduler]);
+    let config = json!({"metadata": {"name": "vgpu-hami-scheduler-device", "namespace": "gpu"},
+        "data": {"device-config.yaml": "nvidia:\n  resourceCountName: example.com/card\n"}});
+    lists.single.insert(DEVICE_CONFIG.to_owned(), config);
+    lists
+}
+
+#[tokio::test]
+async fn hami_s_configuration_is_read_by_its_name() {
+    let fake = Fake::start(named_otherwise()).await;
+    let mut reader = Reader::new(&fake.inventory);
+    reader.read().await;
+    assert_eq!(reader.source("hami-device-config").state, SourceState::Ok);
+    let asks = |reader: &Reader| {
+        let mut records = reader.records.values();
+        records.any(|record| matches!(record, Record::Allocation(allocation) if allocation.pod == "asks"))
+    };
+    assert!(asks(&reader));
+    let requests = fake.lists.lock().requests.clone();
+    assert!(
+        !requests
+            .iter()
+            .any(|request| request.starts_with("/api/v1/configmaps"))
+    );
+
+    let mut lists = named_otherwise();
+    lists.single.clear();
+    lists.refused.insert(DEVICE_CONFIG.to_owned(), 403);
+    let fake = Fake::start(lists).await;
+    let mut reader = Reader::new(&fake.inventory);
+    reader.read().await;
+    let source = reader.source("hami-device-config");
+    assert_eq!(
+        (source.state, source.code.as_deref()),
+        (SourceState::Forbidden, Some("KTA-K8S-004"))
+    );
+    assert!(!asks(&reader));
+
+    let fake = Fake::start(two_nodes()).await;
+    let mut reader = Reader::new(&fake.inventory);
+    reader.read().await;
+    assert_eq!(reader.source("hami-device-config").state, SourceState::Absent);
 }
 
 #[tokio::test]

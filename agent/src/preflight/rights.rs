@@ -38,6 +38,7 @@ pub(super) fn expected(config: Option<&Config>, found: &[Rule]) -> Vec<Rule> {
         rule(&["get", "update", "patch"], "", &["secrets"], &[secret]),
         rule(&["get"], "", &["namespaces"], &["kube-system"]),
     ];
+    // ConfigMaps of HAMi are optional: their names are the installation's.
     for kind in KINDS.iter().filter(|kind| !kind.optional) {
         rules.push(rule(&["list"], kind.group, &[kind.name], &[]));
     }

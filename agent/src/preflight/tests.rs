@@ -170,6 +170,7 @@ async fn without_a_cluster_everything_in_it_is_skipped_and_names_the_cause() {
         health: None,
         egress: None,
         monitoring: None,
+        nodes: None,
         deadline: Instant::now() + BUDGET,
     })
     .await;

@@ -7,6 +7,7 @@ use crate::inventory::{
     AllocationState, Capacity, ContainerKind, GpuSource, Node, ObjectRef, Record, Requested, SourceState,
     Used,
 };
+use crate::node::NodeMark;
 
 mod random;
 

@@ -11,7 +11,6 @@ use super::scrape::Exporter;
 use crate::inventory;
 use crate::metrics::server::Server;
 use crate::node::{self, NodeFacts, NodeMark};
-use crate::vendor::{DEVICE_CONFIG, ResourceNames};
 
 /// What is known of a cluster at one moment. What was not asked is `None` and gives no answer but "unknown".
 #[derive(Debug, Clone, Default)]
@@ -43,11 +42,8 @@ pub struct Facts {
 impl Facts {
     /// What objects alone tell at `now`. With `live` they are of this moment, and leases are held against it.
     pub fn of(mut objects: Objects, now: Timestamp, live: bool) -> Self {
-        let configured = objects
-            .config_maps
-            .iter()
-            .find_map(|map| ResourceNames::from_device_config(map.data.get(DEVICE_CONFIG)?).ok());
-        let names = configured.unwrap_or_default();
+        // What is malformed has a finding where allocations are read with it.
+        let names = objects.resource_names().unwrap_or_default();
         let mut facts = Self {
             now: live.then_some(now),
             ..Self::default()
