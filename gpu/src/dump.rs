@@ -13,10 +13,11 @@ use serde_json::Value;
 
 use crate::{
     assembly::Assembly,
-    index::{Change, Index, Watched},
+    index::{Change, Cursor, Index, Watched},
     inventory::{Source, SourceState},
     metrics::{self, usage::Collector},
     object::{Deployment, Job, Node, Pod, ReplicaSet, ResourceClaim, ResourceSlice, StatefulSet},
+    platform::{GENERIC, Objects, Read, checks, distribution, facts::Facts},
     vendor::{DEVICE_CONFIG, ResourceNames},
 };
 
@@ -46,7 +47,9 @@ pub struct Dump {
     /// Metrics in text form, with the names of their files.
     metrics: Vec<(String, String)>,
     problems: Vec<Problem>,
-    /// Objects of kinds that say nothing about devices.
+    /// Objects of the platform.
+    platform: Objects,
+    /// Objects of kinds that say nothing.
     others: usize,
 }
 
@@ -88,7 +91,7 @@ impl Dump {
         });
     }
 
-    /// Objects that say nothing about devices.
+    /// Objects that say nothing about devices or the platform.
     pub fn others(&self) -> usize {
         self.others
     }
@@ -110,16 +113,13 @@ impl Dump {
         for claim in self.claims.into_values() {
             changes.extend(assembly.claim(claim, now));
         }
-        let pods_there = !self.pods.is_empty();
+        let (nodes_there, pods_there) = (!self.nodes.is_empty(), !self.pods.is_empty());
         changes.extend(self.pods.into_values().map(|pod| assembly.pod(pod, now)));
         for change in changes {
             index.apply(change);
         }
         // A dump without nodes says nothing about what is not there.
-        for (kind, there) in [
-            (Watched::Nodes, !self.nodes.is_empty()),
-            (Watched::Pods, pods_there),
-        ] {
+        for (kind, there) in [(Watched::Nodes, nodes_there), (Watched::Pods, pods_there)] {
             if there {
                 index.apply(Change::Synced(kind));
             }
@@ -136,6 +136,8 @@ impl Dump {
             }));
         }
         let problems = usage(&mut index, &self.metrics, now, self.problems);
+        let there = (nodes_there, pods_there);
+        platform(&mut index, self.platform, there, now);
         (index, problems)
     }
 
@@ -145,8 +147,9 @@ impl Dump {
             Value::Array(items) => items,
             Value::Object(mut object) if matches!(object.get("items"), Some(Value::Array(_))) => {
                 let kind = object.get("kind").and_then(Value::as_str).unwrap_or("List");
-                // Items of lists as the API server sends them have no kind of their own.
+                // Items of lists as the API server sends them have no kind and version of their own.
                 let kind = kind.strip_suffix("List").unwrap_or_default().to_owned();
+                let version = object.get("apiVersion").cloned().unwrap_or_default();
                 let Some(Value::Array(items)) = object.remove("items") else {
                     return;
                 };
@@ -155,6 +158,7 @@ impl Dump {
                         && !kind.is_empty()
                     {
                         fields.entry("kind").or_insert_with(|| kind.clone().into());
+                        fields.entry("apiVersion").or_insert_with(|| version.clone());
                     }
                     item
                 });
@@ -193,7 +197,10 @@ impl Dump {
                 }));
             }
             "ReplicaSet" => self.owner::<ReplicaSet>(Watched::ReplicaSets, &place, object),
-            "Deployment" => self.owner::<Deployment>(Watched::Deployments, &place, object),
+            "Deployment" => {
+                self.of_platform(&place, &kind, &object);
+                self.owner::<Deployment>(Watched::Deployments, &place, object);
+            }
             "StatefulSet" => self.owner::<StatefulSet>(Watched::StatefulSets, &place, object),
             "Job" => self.owner::<Job>(Watched::Jobs, &place, object),
             "ResourceSlice" => {
@@ -210,13 +217,33 @@ impl Dump {
                     .and_then(|data| data.get(DEVICE_CONFIG)?.as_str())
                 {
                     match ResourceNames::from_device_config(config) {
-                        Ok(names) => self.names = names,
+                        Ok(names) => {
+                            self.names = names;
+                            self.of_platform(&place, &kind, &object);
+                        }
                         Err(error) => self.problem(&place, format!("{DEVICE_CONFIG}: {error}")),
                     }
                 }
             }
+            "Secret" if !is_release(&object) => self.others += 1,
+            _ if self.of_platform(&place, &kind, &object) => {}
             _ => self.others += 1,
         }
+    }
+
+    /// Takes an object that the checks look at; whether it is one.
+    fn of_platform(&mut self, place: &str, kind: &str, object: &Value) -> bool {
+        let version = object.pointer("/apiVersion").and_then(Value::as_str);
+        let group = version
+            .and_then(|version| version.split_once('/'))
+            .map_or("", |(group, _)| group);
+        let broken = |objects: &Objects| objects.broken.values().sum::<u32>();
+        let before = broken(&self.platform);
+        let taken = self.platform.add(group, kind, &object.to_string());
+        if broken(&self.platform) > before {
+            self.problem(place, "not an object of its kind");
+        }
+        taken
     }
 
     fn owner<T: DeserializeOwned + Resource>(&mut self, kind: Watched, place: &str, object: Value) {
@@ -248,6 +275,32 @@ fn is_metrics(file: &str, start: &str) -> bool {
         || first.starts_with("# HELP ")
         || first.starts_with("# TYPE ")
         || sample
+}
+
+/// Whether a Secret is a release of Helm's, and the one that is in force.
+fn is_release(secret: &Value) -> bool {
+    let label = |key: &str| secret.pointer("/metadata/labels")?.get(key)?.as_str();
+    label("owner") == Some("helm") && label("status") == Some("deployed")
+}
+
+/// What the platform consists of, and what the checks say as far as objects tell. `there` is whether there are nodes and pods.
+fn platform(index: &mut Index, objects: Objects, there: (bool, bool), now: Timestamp) {
+    // Findings are made when something is read.
+    index.changes(&mut Cursor::nothing(), 0, now);
+    let mut facts = Facts::of(objects, now, false);
+    if there.0 {
+        facts.objects.read.insert(Watched::Nodes.plural(), Read::Ok);
+    }
+    facts.nodes = index.marks(|_| true);
+    facts.findings = index.findings();
+    facts.pods_read = there.0 && there.1;
+    let distribution = distribution(None, &[], &facts.nodes);
+    index.apply(Change::Components(facts.objects.components()));
+    index.apply(Change::Checks(checks::run(&facts)));
+    index.apply(Change::Platform {
+        version: None,
+        distribution: (distribution != GENERIC).then(|| distribution.to_owned()),
+    });
 }
 
 /// Joins metrics to the devices of the index.

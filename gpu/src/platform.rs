@@ -13,7 +13,7 @@ mod helm;
 pub mod scrape;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -261,6 +261,8 @@ impl Objects {
     }
 }
 
+/// A distribution without a mark that is known.
+pub(crate) const GENERIC: &str = "generic";
 /// Prefixes of the labels by which distributions mark their nodes.
 const OPENSHIFT: &str = "node.openshift.io/";
 const EKS: &str = "eks.amazonaws.com/";
@@ -305,6 +307,6 @@ pub fn distribution(git_version: Option<&str>, groups: &[String], nodes: &[NodeM
     } else if version.contains("-gke.") || labelled(GKE) {
         "gke"
     } else {
-        "generic"
+        GENERIC
     }
 }

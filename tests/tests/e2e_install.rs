@@ -16,6 +16,8 @@ use kantaloupe_tests::{
 };
 use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 
+/// What `helm test` finds missing in a cluster without GPUs, HAMi, Prometheus and Gateway API.
+const MISSING: [&str; 4] = ["GPU-001", "HAMI-001", "MON-001", "GW-001"];
 const AGAIN: &str = "the same command line can be run again";
 /// What must show at each failure within this time of the installation.
 const SHOWN: Duration = Duration::from_secs(90);
@@ -46,6 +48,7 @@ async fn helm() -> anyhow::Result<()> {
         .run("the literal command, with --wait", test.literal())
         .await;
     steps.run("kubectl works", test.works()).await;
+    steps.run("helm test runs preflight", test.preflight()).await;
     steps
         .run("helm upgrade keeps the identity and the service", test.upgrade())
         .await;
@@ -172,6 +175,52 @@ impl Test {
         ensure!(said.code != 0, "{said:?}");
         let said = k.run("kubectl exec box --as=system:admin -- true").await?;
         ensure!(said.code != 0 && said.err.contains("impersonation"), "{said:?}");
+        Ok(())
+    }
+
+    /// `helm test` runs preflight with the chart's account and configuration. A cluster without GPUs fails it, by the codes of what is
+    /// missing and no others.
+    async fn preflight(&self) -> anyhow::Result<()> {
+        const POD: &str = "kantaloupe-agent-preflight";
+        let direct = &self.world.direct;
+        let said = direct
+            .run(&format!("helm test kantaloupe-agent -n {NAMESPACE} --timeout 2m"))
+            .await?;
+        let table = direct.ok(&format!("kubectl -n {NAMESPACE} logs {POD}")).await?;
+        self.logs.lock().await.push_str(&table);
+        ensure!(said.code != 0 && said.err.contains(POD), "{said:?}\n{table}");
+        let line = format!(
+            "kubectl -n {NAMESPACE} get pod {POD} -o jsonpath='{{.status.containerStatuses[0].state.terminated.exitCode}}'"
+        );
+        let status = direct.ok(&line).await?;
+        ensure!(status == "3", "exit status {status}\n{table}");
+        ensure!(
+            table.starts_with("kantaloupe-agent preflight ") && table.contains("\nSUMMARY "),
+            "{table}"
+        );
+        let codes = |mark: &str| -> Vec<&str> {
+            let lines = table
+                .lines()
+                .filter_map(|line| line.trim_start().strip_prefix(mark));
+            lines.filter_map(|line| line.split_whitespace().next()).collect()
+        };
+        let failed = codes("✗ ");
+        ensure!(failed == MISSING, "{failed:?}\n{table}");
+        let passed = codes("✓ ");
+        for code in [
+            "CFG-001", "NET-003", "TLS-001", "K8S-001", "K8S-004", "K8S-007", "RT-001",
+        ] {
+            ensure!(passed.contains(&code), "{code} has not passed\n{table}");
+        }
+        say(format_args!(
+            "          {} passed, {} failed",
+            passed.len(),
+            failed.len()
+        ));
+        // Helm leaves the pods of tests behind.
+        direct
+            .ok(&format!("kubectl -n {NAMESPACE} delete pod {POD}"))
+            .await?;
         Ok(())
     }
 

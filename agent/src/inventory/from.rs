@@ -9,10 +9,12 @@ use std::{
 
 use clap::ValueEnum;
 use jiff::Timestamp;
+use kantaloupe_checks::Verdict;
 use kantaloupe_gpu::{
     dump::{Dump, Problem},
-    inventory::{Kind, Record},
+    inventory::{InstalledBy, Kind, Record},
 };
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{USAGE, fail, say};
@@ -130,6 +132,9 @@ fn table(records: &[Record]) -> String {
     let mut nodes = vec![["NODE", "READY", "GPUS", "DRIVER", "RUNTIME", "PODS"].map(str::to_owned)];
     let mut gpus = vec![["GPU", "MODEL", "HEALTHY", "SLOTS", "MEMORY MIB", "CORES"].map(str::to_owned)];
     let mut held = vec![["POD", "CONTAINER", "DEVICE", "MEMORY MIB", "CORES", "STATE"].map(str::to_owned)];
+    let mut components =
+        vec![["COMPONENT", "NAMESPACE", "NAME", "VERSION", "HEALTHY", "BY"].map(str::to_owned)];
+    let mut checks = vec![["CHECK", "VERDICT", "", "", "", "MESSAGE"].map(str::to_owned)];
     let mut findings = vec![["LEVEL", "CODE", "REASON", "OBJECT", "", "MESSAGE"].map(str::to_owned)];
     for record in records {
         match record {
@@ -161,6 +166,25 @@ fn table(records: &[Record]) -> String {
                 number(allocation.cores),
                 number(allocation.state.map(|state| format!("{state:?}"))),
             ]),
+            Record::Cluster(cluster) => components.extend(cluster.components.iter().map(|component| {
+                [
+                    word(&component.kind),
+                    component.namespace.clone().unwrap_or_default(),
+                    component.name.clone(),
+                    number(component.version.as_ref()),
+                    number(component.healthy),
+                    number(component.installed_by.as_ref().map(installed)),
+                ]
+            })),
+            // What passed, or cannot be told from files, is in the JSON.
+            Record::Check(check) if matches!(check.verdict, Verdict::Fail | Verdict::Warn) => checks.push([
+                check.code.to_string(),
+                word(&check.verdict),
+                String::new(),
+                String::new(),
+                String::new(),
+                check.message.clone(),
+            ]),
             Record::Finding(finding) => findings.push([
                 format!("{:?}", finding.level),
                 finding.code.to_string(),
@@ -173,12 +197,28 @@ fn table(records: &[Record]) -> String {
         }
     }
     let mut text = String::new();
-    for rows in [nodes, gpus, held, findings] {
+    for rows in [components, nodes, gpus, held, checks, findings] {
         if rows.len() > 1 {
             columns(&mut text, &rows);
         }
     }
     text
+}
+
+fn installed(by: &InstalledBy) -> String {
+    match by {
+        InstalledBy::Helm { release, .. } => format!("Helm release {release}"),
+        InstalledBy::Operator { name } => name.clone(),
+        InstalledBy::Manifest => "manifests".to_owned(),
+    }
+}
+
+/// The word that stands for a value in JSON.
+fn word(value: &impl Serialize) -> String {
+    match json!(value) {
+        Value::String(word) => word,
+        other => other.to_string(),
+    }
 }
 
 /// Rows in columns as wide as they need to be, and an empty line.
@@ -209,6 +249,7 @@ mod tests {
         let mut dump = Dump::default();
         assert!(add(&mut dump, &fixtures.join("nodes"), 0) > 20);
         assert!(add(&mut dump, &fixtures.join("pods"), 0) > 20);
+        assert!(add(&mut dump, &fixtures.join("platform"), 0) > 10);
         assert_eq!(add(&mut dump, &fixtures.join("not-there"), 0), 1);
         let now = Timestamp::now();
         let (mut index, problems) = dump.index(now);
@@ -224,8 +265,18 @@ mod tests {
         assert!(json["gpus"][0]["id"].is_string() && json["problems"][0]["file"].is_string());
         let table = table(&records);
         assert!(
-            table.starts_with("NODE") && table.contains("\nGPU ") && table.contains("\nPOD "),
+            table.starts_with("COMPONENT")
+                && table.contains("\nNODE ")
+                && table.contains("\nGPU ")
+                && table.contains("\nPOD "),
             "{table}"
         );
+        let kinds = json["cluster"]["components"].as_array().unwrap().iter();
+        assert!(
+            kinds
+                .map(|component| &component["kind"])
+                .any(|kind| kind == "hami")
+        );
+        assert!(json["checks"].as_array().unwrap().len() > 20);
     }
 }

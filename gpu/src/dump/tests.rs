@@ -1,7 +1,12 @@
 use std::path::Path;
 
+use kantaloupe_checks::{Code, Outcome, Verdict};
+
 use super::*;
-use crate::inventory::{AllocationState, Kind, Record};
+use crate::{
+    inventory::{AllocationState, Cluster, ComponentKind, Kind, Record},
+    platform::tests::sound,
+};
 
 fn now() -> Timestamp {
     "2026-11-24T08:00:00Z".parse().unwrap()
@@ -66,6 +71,125 @@ fn objects_come_in_every_form() {
     assert_eq!(allocation.memory_mib, Some(4000));
     let of: Vec<&str> = problems.iter().map(|problem| &*problem.file).collect();
     assert_eq!(of, ["pods.yaml: Pod team/odd", "broken.json", "broken.yaml"]);
+}
+
+/// The checks that failed or warned, of these objects.
+fn wrong<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
+    let (checks, _) = platform_of(objects);
+    let wrong = checks
+        .into_iter()
+        .filter(|outcome| matches!(outcome.verdict, Verdict::Fail | Verdict::Warn));
+    wrong
+        .map(|outcome| format!("{} {}", outcome.code, outcome.message))
+        .collect()
+}
+
+fn platform_of<'a>(objects: impl IntoIterator<Item = &'a Value>) -> (Vec<Outcome>, Cluster) {
+    let mut dump = Dump::default();
+    for object in objects {
+        dump.add("dump.json", &object.to_string());
+    }
+    let (mut index, problems) = dump.index(now());
+    assert_eq!(problems, []);
+    let (mut checks, mut cluster) = (Vec::new(), None);
+    for record in index.records(now()) {
+        match record {
+            Record::Check(outcome) => checks.push(*outcome),
+            Record::Cluster(record) => cluster = Some(*record),
+            _ => {}
+        }
+    }
+    (checks, cluster.unwrap())
+}
+
+fn verdict(checks: &[Outcome], code: Code) -> Verdict {
+    let outcome = checks.iter().find(|outcome| outcome.code == code.as_str());
+    outcome.unwrap_or_else(|| panic!("no {code}")).verdict
+}
+
+#[test]
+fn a_dump_tells_what_the_platform_consists_of() {
+    let (checks, cluster) = platform_of(&sound());
+    let found: Vec<_> = cluster
+        .components
+        .iter()
+        .map(|component| component.kind)
+        .collect();
+    for kind in [
+        ComponentKind::Hami,
+        ComponentKind::GpuOperator,
+        ComponentKind::Prometheus,
+        ComponentKind::Gateway,
+    ] {
+        assert!(found.contains(&kind), "{found:?}");
+    }
+    for code in [
+        Code::HAMI_001,
+        Code::HAMI_002,
+        Code::GPU_002,
+        Code::GPU_004,
+        Code::RT_001,
+        Code::GW_002,
+        Code::MON_007,
+    ] {
+        assert_eq!(verdict(&checks, code), Verdict::Pass, "{code}");
+    }
+    // Nobody was asked, and pods are not in the files.
+    for code in [
+        Code::K8S_001,
+        Code::K8S_004,
+        Code::MON_001,
+        Code::MON_004,
+        Code::HAMI_004,
+    ] {
+        assert_eq!(verdict(&checks, code), Verdict::Unknown, "{code}");
+    }
+}
+
+#[test]
+fn what_is_not_in_the_files_is_no_fault() {
+    let sound = sound();
+    assert_eq!(wrong(&sound), [""; 0]);
+    assert_eq!(wrong([]), [""; 0]);
+    let kinds: std::collections::BTreeSet<&str> = sound
+        .iter()
+        .filter_map(|object| object["kind"].as_str())
+        .collect();
+    for kind in kinds {
+        let without = sound.iter().filter(|object| object["kind"] != kind);
+        assert_eq!(wrong(without), [""; 0], "without any {kind}");
+        let alone = sound.iter().filter(|object| object["kind"] == kind);
+        assert_eq!(wrong(alone), [""; 0], "{kind} alone");
+    }
+    let key = |object: &Value| [&object["kind"], &object["metadata"]["name"]].map(Clone::clone);
+    for (at, left_out) in sound.iter().enumerate() {
+        // Of two states of one object the wrong one would be left.
+        if sound.iter().filter(|object| key(object) == key(left_out)).count() > 1 {
+            continue;
+        }
+        let name = format!("{} {}", left_out["kind"], left_out["metadata"]["name"]);
+        let without = sound.iter().enumerate().filter(|(other, _)| *other != at);
+        assert_eq!(
+            wrong(without.map(|(_, object)| object)),
+            [""; 0],
+            "without {name}"
+        );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_an_object_in_the_files_is_told() {
+    let mut objects = sound();
+    for object in &mut objects {
+        if object["kind"] == "MutatingWebhookConfiguration" {
+            object["webhooks"][0]["clientConfig"]["caBundle"] = Value::Null;
+        }
+    }
+    let found = wrong(&objects);
+    assert!(
+        found.len() == 1 && found[0].starts_with("KTA-HAMI-001"),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -109,10 +109,14 @@ pub fn run(facts: &Facts) -> Vec<Outcome> {
             .iter()
             .chain(check.needs)
             .find_map(|&need| blocker(&outcomes, need));
-        let outcome = match blocker {
+        let mut outcome = match blocker {
             Some(blocker) => skipped(check.code, blocker),
             None => (check.run)(facts),
         };
+        if outcome.verdict == Verdict::Unknown && facts.api.is_none() {
+            // Whoever has the files alone cannot know that there is anything to mend.
+            outcome.commands.clear();
+        }
         outcomes.push(outcome);
     }
     outcomes
@@ -143,6 +147,17 @@ pub fn bad(code: Code, message: impl Into<String>) -> Outcome {
         Severity::Info => Verdict::Unknown,
     };
     Outcome::new(code, verdict, message)
+}
+
+/// Something is not there that should be. Of objects from files this says nothing: what was not put into them may be there.
+fn absent(facts: &Facts, code: Code, message: impl Into<String>) -> Outcome {
+    if facts.api.is_some() {
+        return bad(code, message);
+    }
+    unknown(
+        code,
+        format!("among the objects in the files: {}", message.into()),
+    )
 }
 
 fn pass(code: Code, message: impl Into<String>) -> Outcome {

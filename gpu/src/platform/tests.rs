@@ -54,7 +54,7 @@ fn objects_in(path: &str) -> Vec<Value> {
 }
 
 /// The files, and what the charts' jobs and controllers add to them in a live cluster.
-fn sound() -> Vec<Value> {
+pub(crate) fn sound() -> Vec<Value> {
     let mut objects: Vec<Value> = SOUND.iter().flat_map(|path| objects_in(path)).collect();
     for object in &mut objects {
         match object["kind"].as_str().unwrap() {

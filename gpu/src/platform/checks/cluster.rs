@@ -53,6 +53,9 @@ pub(super) fn distribution(facts: &Facts) -> Outcome {
     let groups = api.and_then(|api| api.groups.as_deref()).unwrap_or_default();
     let version = api.and_then(|api| api.version.as_deref());
     let found = crate::platform::distribution(version, groups, &facts.nodes);
+    if api.is_none() && found == crate::platform::GENERIC {
+        return from_files(Code::K8S_003);
+    }
     pass(Code::K8S_003, found).evidence("distribution", found)
 }
 

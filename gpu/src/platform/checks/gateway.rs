@@ -2,7 +2,7 @@
 
 use kantaloupe_checks::{Code, Outcome};
 
-use super::{bad, count, list, not_applicable, pass, unknown, unreadable};
+use super::{absent, bad, count, list, not_applicable, pass, unknown, unreadable};
 use crate::inventory::InstalledBy;
 use crate::object::annotation;
 use crate::platform::detect::gateway::{GROUP, GatewayState, is_accepted, state};
@@ -31,8 +31,8 @@ pub(super) fn api(facts: &Facts) -> Outcome {
         let version = bundle.map_or_else(String::new, |bundle| format!("{bundle}, "));
         return pass(code, format!("{version}GatewayClass {}", list(&accepted)));
     }
-    let absent = objects.read.get("gatewayclasses") == Some(&crate::platform::Read::Absent);
-    if absent && definition.is_none() {
+    let not_served = objects.read.get("gatewayclasses") == Some(&crate::platform::Read::Absent);
+    if not_served && definition.is_none() {
         return bad(code, "the Gateway API is not installed").command(
             "kubectl apply --server-side -f https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.4.1/experimental-install.yaml",
         );
@@ -43,8 +43,12 @@ pub(super) fn api(facts: &Facts) -> Outcome {
         .map(|class| name(&class.metadata))
         .collect();
     if classes.is_empty() {
-        return bad(code, "the Gateway API is installed, but there is no GatewayClass")
-            .command("kubectl get gatewayclass");
+        return absent(
+            facts,
+            code,
+            "the Gateway API is installed, but there is no GatewayClass",
+        )
+        .command("kubectl get gatewayclass");
     }
     bad(
         code,
@@ -72,7 +76,7 @@ pub(super) fn programmed(facts: &Facts) -> Outcome {
     }
     let Some((first, _)) = not.first() else {
         return if programmed.is_empty() {
-            bad(code, "there is no Gateway").command("kubectl get gateways -A")
+            absent(facts, code, "there is no Gateway").command("kubectl get gateways -A")
         } else {
             pass(code, list(&programmed))
         };

@@ -3,7 +3,7 @@
 use kantaloupe_checks::{Code, Outcome};
 
 use super::nodes::{has_nvidia, nvidia_nodes};
-use super::{bad, count, list, not_applicable, pass, unknown, unreadable};
+use super::{absent, bad, count, list, not_applicable, pass, unknown, unreadable};
 use crate::node::NodeMark;
 use crate::object::DaemonSet;
 use crate::platform::detect::nvidia::{self, PolicyState};
@@ -93,6 +93,7 @@ pub(super) fn stock_plugin(facts: &Facts) -> Outcome {
                 "every GPU node refuses the GPU Operator's by its label"
             }
             Some(_) => "the GPU Operator's is off, and no other runs",
+            None if facts.api.is_none() => return unknown(code, "none is among the objects in the files"),
             None => "none runs",
         };
         return pass(code, how);
@@ -131,7 +132,7 @@ pub(super) fn operator(facts: &Facts) -> Outcome {
             ),
             None => "it is not installed, and no DCGM exporter either".to_owned(),
         };
-        return bad(code, what).command(
+        return absent(facts, code, what).command(
             "helm upgrade --install gpu-operator nvidia/gpu-operator -n gpu-operator --create-namespace \
              --set devicePlugin.enabled=false --set dcgmExporter.serviceMonitor.enabled=true",
         );
@@ -177,7 +178,7 @@ pub(super) fn dcgm(facts: &Facts) -> Outcome {
     }
     let sets: Vec<_> = nvidia::dcgm_exporters(objects).collect();
     let Some(first) = sets.first() else {
-        return bad(code, "no DaemonSet runs the DCGM exporter")
+        return absent(facts, code, "no DaemonSet runs the DCGM exporter")
             .command(upgrade(objects, &["dcgmExporter.enabled=true".to_owned()]));
     };
     let path = helm::path(&first.metadata);
@@ -215,7 +216,7 @@ pub(super) fn dcgm(facts: &Facts) -> Outcome {
             .iter()
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
-        return bad(code, format!("{path} does not run on {}", list(&left_out))).command(format!(
+        return absent(facts, code, format!("{path} does not run on {}", list(&left_out))).command(format!(
             "kubectl label node {} {} --overwrite",
             left_out.join(" "),
             labels.join(" ")

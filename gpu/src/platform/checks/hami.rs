@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kantaloupe_checks::{Code, Outcome};
 
 use super::nodes::gpu_nodes;
-use super::{bad, count, list, not_applicable, pass, unknown, unreadable};
+use super::{absent, bad, count, list, not_applicable, pass, unknown, unreadable};
 use crate::inventory::{Finding, FindingLevel};
 use crate::object::Lease;
 use crate::platform::detect::hami::{self, Hami, has_ca, plugin_version, scheduler_version};
@@ -29,10 +29,10 @@ pub(super) fn scheduler(facts: &Facts) -> Outcome {
     }
     let objects = &facts.objects;
     let Some(hami) = Hami::find(objects) else {
-        return bad(code, "HAMi is not installed").command(INSTALL);
+        return absent(facts, code, "HAMi is not installed").command(INSTALL);
     };
     let Some(scheduler) = hami.scheduler else {
-        return bad(code, "there is no Deployment of HAMi's scheduler").command(again(objects));
+        return absent(facts, code, "there is no Deployment of HAMi's scheduler").command(again(objects));
     };
     let path = helm::path(&scheduler.metadata);
     let in_namespace = namespace(&scheduler.metadata);
@@ -59,7 +59,7 @@ pub(super) fn scheduler(facts: &Facts) -> Outcome {
         None => {
             let what =
                 "no MutatingWebhookConfiguration has the webhook vgpu.hami.io: pods are not given to HAMi";
-            return bad(code, what).command(again(objects));
+            return absent(facts, code, what).command(again(objects));
         }
         Some((configuration, webhook)) if !has_ca(webhook) => {
             let what = format!(
@@ -129,7 +129,7 @@ pub(super) fn plugin(facts: &Facts) -> Outcome {
         return super::skipped(code, Code::HAMI_001);
     };
     if hami.plugins.is_empty() {
-        return bad(code, "there is no DaemonSet of HAMi's device plugin").command(again(objects));
+        return absent(facts, code, "there is no DaemonSet of HAMi's device plugin").command(again(objects));
     }
     let mut seen = BTreeMap::new();
     let mut wrong = Vec::new();

@@ -3,7 +3,7 @@
 use kantaloupe_checks::{Code, Outcome};
 
 use super::nodes::has_nvidia;
-use super::{bad, list, not_applicable, pass, skipped, unknown, unreadable};
+use super::{absent, bad, list, not_applicable, pass, skipped, unknown, unreadable};
 use crate::metrics::server::{MIN_PROMETHEUS, Server, ServerKind};
 use crate::platform::detect::monitoring::has_server;
 use crate::platform::detect::nvidia;
@@ -182,6 +182,12 @@ pub(super) fn selectors(facts: &Facts) -> Outcome {
     let Some((_, first)) = wrong.first() else {
         return pass(code, "every monitor of an exporter is selected");
     };
+    // Without them no selector of namespaces matches.
+    if wrong.iter().any(|(_, way)| way.namespaces)
+        && let Some(outcome) = unreadable(facts, code, &["namespaces"])
+    {
+        return outcome;
+    }
     let texts: Vec<_> = wrong
         .iter()
         .map(|(_, way)| {
@@ -404,7 +410,7 @@ pub(super) fn scraped(facts: &Facts) -> Outcome {
         );
     }
     let texts: Vec<_> = wrong.iter().map(|(_, text, _)| text.as_str()).collect();
-    let mut outcome = bad(code, texts.join("; "));
+    let mut outcome = absent(facts, code, texts.join("; "));
     outcome.commands = wrong.iter().map(|(_, _, command)| command.clone()).collect();
     outcome.commands.dedup();
     outcome

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kantaloupe_checks::{Code, Outcome, Verdict};
 
-use super::{bad, count, list, not_applicable, pass, unknown, unreadable};
+use super::{absent, bad, count, list, not_applicable, pass, unknown, unreadable};
 use crate::node::NodeMark;
 use crate::object::Labels;
 use crate::platform::detect::hami::Hami;
@@ -209,7 +209,8 @@ pub(super) fn nvidia_runtime(facts: &Facts) -> Outcome {
             format!("no RuntimeClass, but {plugin} sees devices on all of its nodes"),
         );
     }
-    bad(
+    absent(
+        facts,
         code,
         "no RuntimeClass has the handler nvidia, and no device plugin proves that it is the default runtime",
     )
@@ -224,7 +225,7 @@ pub(super) fn found(facts: &Facts) -> Outcome {
     let nodes = gpu_nodes(facts);
     if nodes.is_empty() {
         let total = count(facts.nodes.len(), "node");
-        return bad(code, format!("none of {total} shows a device: no extended resource, no registration, no label of Node Feature Discovery"))
+        return absent(facts, code, format!("none of {total} shows a device: no extended resource, no registration, no label of Node Feature Discovery"))
             .command("kubectl get nodes -o custom-columns=NAME:.metadata.name,GPU:.status.allocatable.nvidia\\\\.com/gpu");
     }
     let without: Vec<_> = nodes.iter().filter(|node| !node.enabled).collect();
