@@ -86,7 +86,7 @@ pub(crate) async fn facts(ask: Ask<'_>) -> Facts {
     let kinds = KINDS.iter().filter(listed);
     let namespace = ask.pod.map_or("default", |(namespace, _)| namespace);
     let (mut objects, groups, rules, pod, tunnel) = tokio::join!(
-        listing::objects(&client, kinds, ask.deadline),
+        Box::pin(listing::objects(&client, kinds, ask.deadline)),
         within(ask.deadline, client.list_api_groups()),
         rules(&client, namespace, ask.deadline),
         pod(&client, ask.pod, ask.deadline),
