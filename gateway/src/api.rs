@@ -12,6 +12,7 @@ mod kubeconfig;
 mod login;
 mod oidc;
 mod organizations;
+mod recordings;
 mod tokens;
 mod users;
 mod visible;
@@ -54,6 +55,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/api/v1/clusters/{cluster}/kubeconfig", get(kubeconfig::get))
         .route("/api/v1/audit", get(audit::list))
         .route("/api/v1/audit/export", get(audit::export))
+        .route("/api/v1/recordings", get(recordings::list))
+        .route("/api/v1/recordings/{id}", get(recordings::get))
         .route("/api/v1/tokens", post(tokens::create).get(tokens::list))
         .route("/api/v1/tokens/{id}", delete(tokens::delete))
         .route("/api/v1/whoami", get(users::whoami))

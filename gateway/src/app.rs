@@ -41,6 +41,7 @@ use crate::{
     login::Logins,
     metrics::Metrics,
     oidc, people,
+    recording::{self, Recorder},
     route::Routes,
     store::{Store, StoreError},
     tls,
@@ -94,6 +95,7 @@ pub(crate) struct App {
     pub(crate) store: Store,
     pub(crate) people: Arc<people::Registry>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) limits: Limits,
     /// Places for exports of the audit.
     pub(crate) exports: Arc<Semaphore>,
@@ -184,6 +186,8 @@ impl Gateway {
         }
 
         let audit = Arc::new(Audit::open(dir, config.audit).await?);
+        let recorder = Arc::new(Recorder::new(dir, config.recording, config.audit.failure));
+        recording::mend(&recorder, &audit);
         let public_url = base(&config.public_url, addr);
         let logins = Logins::open(dir, config.oidc.clone(), &public_url)?;
 
@@ -193,6 +197,7 @@ impl Gateway {
         let (inventory, jobs) = inventory::Hub::new();
         inventory.metrics.register(&mut registry);
         audit.metrics.register(&mut registry);
+        recorder.metrics.register(&mut registry);
         let app = Arc::new(App {
             settings: Settings {
                 public_url,
@@ -210,6 +215,7 @@ impl Gateway {
             logins,
             store,
             audit,
+            recorder,
             limits: Limits::new(&config.limits),
             exports: api::exports(),
             directory,
@@ -235,6 +241,11 @@ impl Gateway {
         let (tokens, stop) = (Arc::clone(&app), journal_stop.clone());
         service_tasks.spawn(async move { auth::watch_tokens(&tokens, &stop).await });
         service_tasks.spawn(audit::run(Arc::clone(&app.audit), journal_stop.clone()));
+        service_tasks.spawn(recording::run(
+            Arc::clone(&app.recorder),
+            Arc::clone(&app.audit),
+            journal_stop.clone(),
+        ));
         service_tasks.spawn(oidc::run(Arc::clone(&app), journal_stop.clone()));
         service_tasks.spawn(inventory::run(Arc::clone(&app), jobs, journal_stop.clone()));
         let routes = Arc::new(Routes::new(Arc::clone(&app)));

@@ -27,7 +27,7 @@ use std::{
 };
 
 use http::StatusCode;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kantaloupe_checks::Code;
 use parking_lot::Mutex;
 use tokio::{
@@ -38,7 +38,7 @@ use tokio::{
 pub use self::verify::VerifyArgs;
 pub(crate) use self::{
     chain::Head,
-    entry::{Decision, Entry, Phase, text},
+    entry::{Decision, Entry, Hash, Phase, RecordingNote, text},
     ingest::run,
     journal::JournalError,
     request::{About, Pending, Refused},
@@ -218,6 +218,26 @@ impl Audit {
     /// Writes an entry about something that has been done. One that cannot be written is counted, and a later entry says so.
     pub(crate) fn note(&self, entry: &mut Entry<'_>) {
         let _counted = self.append(entry);
+    }
+
+    /// As [`Audit::note`]; whether it was written.
+    pub(crate) fn noted(&self, entry: &mut Entry<'_>) -> bool {
+        self.append(entry).is_ok()
+    }
+
+    /// What is older than this has no entries any more, or is to have none.
+    pub(crate) async fn kept_since(&self) -> Option<Timestamp> {
+        let days = i64::from(self.config.retention_days);
+        let young = (days > 0)
+            .then(|| {
+                Self::now()
+                    .saturating_sub(SignedDuration::from_hours(24 * days))
+                    .ok()
+            })
+            .flatten();
+        // Entries that are too many go before their time.
+        let first = self.store.first_after_retention().await.ok().flatten();
+        young.max(first)
     }
 
     /// Writes a refusal of somebody who has shown no valid token: of too many only their number.

@@ -4,6 +4,7 @@
 
 mod audit;
 mod limits;
+mod recording;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -13,6 +14,7 @@ use url::Url;
 pub use self::{
     audit::{AuditArgs, AuditConfig, AuditFailure},
     limits::{Limit, LimitArgs, LimitConfig},
+    recording::{RecordMode, RecordingArgs, RecordingConfig},
 };
 use crate::{
     listener::HEADER_READ,
@@ -89,6 +91,9 @@ pub struct ServeArgs {
     /// The audit.
     #[command(flatten)]
     pub audit: AuditArgs,
+    /// Recordings of terminal sessions.
+    #[command(flatten)]
+    pub recording: RecordingArgs,
     /// Login at an OpenID Connect provider.
     #[command(flatten)]
     pub oidc: OidcArgs,
@@ -175,6 +180,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// The audit.
     pub audit: AuditConfig,
+    /// Recordings of terminal sessions.
+    pub recording: RecordingConfig,
     /// Login at an OpenID Connect provider, if there is one.
     pub oidc: Option<OidcConfig>,
     /// What callers may use.
@@ -212,6 +219,7 @@ impl Config {
             token_days: DEFAULT_TOKEN_DAYS,
             drain_timeout: DEFAULT_DRAIN,
             audit: AuditConfig::default(),
+            recording: RecordingConfig::default(),
             oidc: None,
             limits: LimitConfig::DEFAULT,
             data_idle: DATA_IDLE,
@@ -235,6 +243,7 @@ impl Config {
             chart = %self.chart,
             drain_timeout = ?self.drain_timeout,
             audit = ?self.audit,
+            recording = ?self.recording,
             oidc_issuer = self.oidc.as_ref().map(|oidc| oidc.issuer.as_str()),
             limits = ?self.limits,
             "starting"
@@ -289,6 +298,7 @@ impl TryFrom<ServeArgs> for Config {
             ));
         }
         let audit = AuditConfig::parse(&args.audit, &mut bad);
+        let recording = RecordingConfig::parse(&args.recording, &mut bad);
         let drain_timeout = duration("--drain-timeout", &args.drain_timeout, &mut bad);
         if !(1..=MAX_TOKEN_DAYS).contains(&args.token_days) {
             bad.push(format!("--token-days is not between 1 and {MAX_TOKEN_DAYS}"));
@@ -316,6 +326,7 @@ impl TryFrom<ServeArgs> for Config {
                     token_days: args.token_days,
                     drain_timeout,
                     audit,
+                    recording,
                     oidc,
                     limits: LimitConfig::from(&args.limits),
                     data_idle: DATA_IDLE,

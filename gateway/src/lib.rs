@@ -34,6 +34,7 @@ pub mod oidc;
 mod people;
 mod problem;
 mod proxy;
+mod recording;
 mod registry;
 mod route;
 mod secret;

@@ -38,6 +38,7 @@ use crate::{
     directory::{Cluster, MAX_STREAMS},
     metrics::{InFlight, Outcome},
     problem::{ApiError, sentence},
+    recording::Wanted,
     state::State,
     status::Refusal,
     streams::{Entry, Origin},
@@ -214,7 +215,15 @@ async fn admit(
         role = %authorized.grant().role, cluster = %cluster.id, verb = %info.verb, resource = %info.resource,
         subresource = %info.subresource, namespace = %info.namespace, request_id = %id, peer = %origin.peer, "request"
     );
-    let about = About::new(
+    let wanted = match kantaloupe_tunnel::upgrade::is_upgrade(user) {
+        true => app.recorder.wants(info, user.uri().query()),
+        false => Wanted::No,
+    };
+    if wanted == Wanted::Refused {
+        let what = "terminal sessions are recorded here, and those through the kubelet's own API cannot be";
+        return Err((Outcome::Refused, Refusal::forbidden(Code::AUDIT_005, what)));
+    }
+    let mut about = About::new(
         id,
         origin.peer.ip(),
         Arc::clone(&identity),
@@ -222,6 +231,9 @@ async fn admit(
         info.clone(),
         &authorized,
     );
+    if wanted == Wanted::Yes {
+        about = about.recorded();
+    }
     let pending = app.audit.begin(about).map_err(|error| {
         tracing::debug!(%error, "request refused");
         (Outcome::ServerError, Refusal::unaudited())

@@ -99,6 +99,21 @@ impl Refusal {
         )
     }
 
+    /// 503: the recording of a terminal session cannot be begun or go on.
+    pub(crate) fn unrecorded(what: impl std::fmt::Display) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailable",
+            Code::AUDIT_004,
+            what,
+        )
+    }
+
+    /// 400: the caller's protocol cannot be recorded.
+    pub(crate) fn not_recordable(what: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", Code::AUDIT_005, what)
+    }
+
     /// The status.
     pub(crate) const fn status(&self) -> StatusCode {
         self.status
@@ -134,8 +149,8 @@ impl Refusal {
         )
     }
 
-    /// The answer.
-    pub(crate) fn into_response(self) -> Response<Body> {
+    /// The `Status` alone.
+    pub(crate) fn json(&self) -> Vec<u8> {
         let body = Status {
             kind: "Status",
             api_version: "v1",
@@ -148,8 +163,12 @@ impl Refusal {
                 .map(|retry_after_seconds| Details { retry_after_seconds }),
             code: self.status.as_u16(),
         };
-        let json = serde_json::to_vec(&body).expect("texts and numbers always serialize");
-        let mut response = Response::new(Body::from(json));
+        serde_json::to_vec(&body).expect("texts and numbers always serialize")
+    }
+
+    /// The answer.
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.json()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

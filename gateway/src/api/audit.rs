@@ -142,7 +142,7 @@ pub(super) async fn export(
 }
 
 /// Name of the caller's organisation.
-fn organization(app: &App, caller: &Identity) -> Result<String, ApiError> {
+pub(super) fn organization(app: &App, caller: &Identity) -> Result<String, ApiError> {
     let people = app.people.current();
     let organization = people.organization(&caller.organization_id);
     organization
@@ -170,6 +170,7 @@ fn wanted(app: &App, caller: &Identity, mut params: Params, paging: &str) -> Res
         decision: word(&mut params, "decision", &["allow", "deny"])?,
         phase: word(&mut params, "phase", &["begin", "end", "event"])?,
         id: params.take("id")?,
+        recordings: false,
     };
     params.finish(&format!(
         "from, to, user, cluster, verb, decision, phase, id, {paging}"
@@ -178,7 +179,7 @@ fn wanted(app: &App, caller: &Identity, mut params: Params, paging: &str) -> Res
 }
 
 /// A time in the form of entries.
-fn time(params: &mut Params, name: &str) -> Result<Option<String>, ApiError> {
+pub(super) fn time(params: &mut Params, name: &str) -> Result<Option<String>, ApiError> {
     let Some(text) = params.take(name)? else {
         return Ok(None);
     };

@@ -10,7 +10,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use aws_lc_rs::digest::{Context, Digest, SHA256, SHA256_OUTPUT_LEN};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -47,6 +47,19 @@ pub(crate) enum Decision {
     #[default]
     Allow,
     Deny,
+}
+
+/// A recording of a terminal session: which one in the entry before it, what became of it in the one after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordingNote<'a> {
+    /// Path in the folder of recordings.
+    #[serde(borrow)]
+    pub(crate) file: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes: Option<u64>,
+    /// Of the whole file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sha256: Option<Hash>,
 }
 
 /// An entry without its hash. Empty texts are members that are not there.
@@ -111,6 +124,9 @@ pub(crate) struct Entry<'a> {
     /// Duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ms: Option<u64>,
+    /// Of a terminal session that is recorded.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(crate) recording: Option<RecordingNote<'a>>,
     /// The hash of the entry before.
     pub(crate) prev: Hash,
 }
@@ -154,6 +170,7 @@ impl Entry<'_> {
             received: None,
             sent: None,
             ms: None,
+            recording: None,
             prev: Hash::GENESIS,
         }
     }
@@ -241,9 +258,21 @@ impl Hash {
         for part in parts {
             context.update(part);
         }
+        Self::from_digest(&context.finish())
+    }
+
+    /// A hash that was made piece by piece.
+    ///
+    /// # Panics
+    /// If the digest is not of SHA-256.
+    pub(crate) fn from_digest(digest: &Digest) -> Self {
         let mut hash = [0; SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(context.finish().as_ref());
+        hash.copy_from_slice(digest.as_ref());
         Self(hash)
+    }
+
+    pub(crate) const fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     fn digits(self) -> [u8; 2 * SHA256_OUTPUT_LEN] {

@@ -13,8 +13,13 @@ use kantaloupe_proto::request::RequestInfo;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Audit, Decision, Entry, JournalError, Phase, text};
-use crate::{auth::Identity, authorize::Authorized, directory::Cluster};
+use super::{Audit, Decision, Entry, JournalError, Phase, RecordingNote, text};
+use crate::{
+    auth::Identity,
+    authorize::Authorized,
+    directory::Cluster,
+    recording::{self, Marker},
+};
 
 /// Who asks for what.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(crate) struct About {
     actor: Option<HeaderValue>,
     organization: HeaderValue,
     role: &'static str,
+    /// File of the recording of the session that the request opens.
+    recording: Option<String>,
 }
 
 /// A request that was let through. Shared by what moves its bytes; the last that is dropped writes the end.
@@ -41,6 +48,7 @@ pub(crate) struct Pending {
     reason: OnceLock<String>,
     received: AtomicU64,
     sent: AtomicU64,
+    recorded: OnceLock<(RecordingNote<'static>, Marker)>,
 }
 
 /// A request that was refused, with what was known of it by then.
@@ -78,7 +86,14 @@ impl About {
             actor: authorized.actor.clone(),
             organization: authorized.organization().clone(),
             role: authorized.grant().role.as_str(),
+            recording: None,
         }
+    }
+
+    /// The session that it opens is recorded.
+    pub(crate) fn recorded(mut self) -> Self {
+        self.recording = Some(recording::file(header(&self.organization), self.id));
+        self
     }
 
     fn entry(&self, phase: Phase) -> Entry<'_> {
@@ -91,6 +106,11 @@ impl About {
         entry.source = self.source.to_string().into();
         entry.cluster = (&*self.cluster.id).into();
         entry.role = self.role.into();
+        entry.recording = self.recording.as_deref().map(|file| RecordingNote {
+            file: file.into(),
+            bytes: None,
+            sha256: None,
+        });
         entry
     }
 }
@@ -128,6 +148,7 @@ impl Audit {
             reason: OnceLock::new(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            recorded: OnceLock::new(),
         }))
     }
 
@@ -168,6 +189,29 @@ impl Pending {
         self.about.id
     }
 
+    /// File of the recording that the begin entry has promised.
+    pub(crate) fn recording(&self) -> Option<&str> {
+        self.about.recording.as_deref()
+    }
+
+    /// What the recording is called: whose it is, and what of.
+    pub(crate) fn title(&self) -> String {
+        let (about, info) = (&self.about, &self.about.info);
+        let (user, cluster) = (header(&about.user), &about.cluster.name);
+        let (what, namespace, name) = (&info.subresource, &info.namespace, &info.name);
+        format!("{user}: {what} {namespace}/{name} in {cluster}")
+    }
+
+    /// The begin entry once more.
+    pub(crate) fn begin_entry(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.about.entry(Phase::Begin)).expect("texts and numbers always serialize")
+    }
+
+    /// The recording has ended as this. The marker goes as soon as the audit has it.
+    pub(crate) fn recorded(&self, note: RecordingNote<'static>, marker: Marker) {
+        let _first = self.recorded.set((note, marker));
+    }
+
     /// The caller gets this answer.
     pub(crate) fn answered(&self, status: StatusCode) {
         self.status.store(status.as_u16(), Relaxed);
@@ -202,6 +246,12 @@ impl Drop for Pending {
         entry.received = Some(self.received.load(Relaxed));
         entry.sent = Some(self.sent.load(Relaxed));
         entry.ms = u64::try_from(self.start.elapsed().as_millis()).ok();
-        self.audit.note(&mut entry);
+        let (note, marker) = self.recorded.take().unzip();
+        entry.recording = note;
+        if self.audit.noted(&mut entry)
+            && let Some(marker) = marker
+        {
+            marker.done();
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use jiff::Timestamp;
 use sqlx::{
     QueryBuilder, Row as _, Sqlite, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -44,6 +45,8 @@ pub(crate) struct Query {
     pub(crate) decision: Option<String>,
     pub(crate) phase: Option<String>,
     pub(crate) id: Option<String>,
+    /// Only what says how a recording has ended.
+    pub(crate) recordings: bool,
 }
 
 /// Where a page begins, and in which direction it goes.
@@ -179,6 +182,9 @@ impl AuditStore {
                 sql.push(condition).push_bind(value);
             }
         }
+        if query.recordings {
+            sql.push(" AND recording IS NOT NULL");
+        }
         sql.push(match page {
             Page::After(_) => " ORDER BY seq LIMIT ",
             Page::Before(_) => " ORDER BY seq DESC LIMIT ",
@@ -221,6 +227,16 @@ impl AuditStore {
             .fetch_one(&self.readers)
             .await?;
         Ok(first.and_then(|seq| u64::try_from(seq).ok()))
+    }
+
+    /// The time of the first entry, if there were others before it.
+    pub(crate) async fn first_after_retention(&self) -> Result<Option<Timestamp>, StoreError> {
+        let at: Option<String> = sqlx::query_scalar(
+            "SELECT at FROM entries WHERE EXISTS (SELECT 1 FROM anchor) ORDER BY seq LIMIT 1",
+        )
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(at.and_then(|at| at.parse().ok()))
     }
 
     /// Removes every entry up to this one, which becomes the anchor; how many there were.

@@ -19,7 +19,10 @@ use super::{
     store::{AuditStore, FILE, Page, Query},
     walk::Walk,
 };
-use crate::store::StoreError;
+use crate::{
+    recording::{Checked, Recordings},
+    store::StoreError,
+};
 
 /// Entries that are read at once.
 const PAGE: u32 = 1000;
@@ -82,7 +85,9 @@ pub(crate) async fn verify(args: &VerifyArgs, out: &mut impl io::Write) -> Resul
         .as_deref()
         .filter(|_| !args.agent_log.is_empty())
         .map(|cluster| Comparison::new(cluster, &agents));
+    let mut recordings = Recordings::default();
     let mut each = |entry: &Entry<'_>| {
+        recordings.take(entry);
         if let Some(comparison) = &mut comparison {
             comparison.take(entry);
         }
@@ -106,10 +111,38 @@ pub(crate) async fn verify(args: &VerifyArgs, out: &mut impl io::Write) -> Resul
         "sound: {} entries; the last is {}:{}",
         walk.count, head.seq, head.hash
     )?;
+    if let Some(dir) = args.data_dir.as_deref().filter(|_| args.file.is_none()) {
+        tell_recordings(&recordings.check(dir), out)?;
+    }
     match comparison.map(Comparison::finish) {
         Some(compared) => tell(&compared, out),
         None => Ok(()),
     }
+}
+
+fn tell_recordings(checked: &Checked, out: &mut impl io::Write) -> Result<(), VerifyError> {
+    let Checked {
+        sound,
+        removed,
+        wrong,
+    } = checked;
+    if sound + removed + wrong.len() > 0 {
+        writeln!(
+            out,
+            "recordings: {sound} are sound, {removed} were removed by retention"
+        )?;
+    }
+    let Some(first) = wrong.first() else {
+        return Ok(());
+    };
+    for what in wrong {
+        writeln!(out, "  {what}")?;
+    }
+    let what = format!(
+        "{} recordings are not what was written; the first: {first}",
+        wrong.len()
+    );
+    Err(VerifyError::Unsound(Fault::new(Code::AUDIT_006, what)))
 }
 
 /// Reads an export, which begins anywhere.

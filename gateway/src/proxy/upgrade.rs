@@ -1,16 +1,19 @@
-//! Upgrades (exec, attach, port-forward; WebSocket and SPDY alike): the bytes after the 101 are none of our business.
+//! Upgrades (exec, attach, port-forward; WebSocket and SPDY alike): the bytes after the 101 are none of our business, unless terminal sessions are
+//! recorded.
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, header, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, response, uri::PathAndQuery,
+};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{
     body::Incoming,
-    upgrade::{OnUpgrade, on},
+    upgrade::{OnUpgrade, Upgraded, on},
 };
 use hyper_util::rt::TokioIo;
 use kantaloupe_proto::headers::strip_for_other_names;
-use kantaloupe_tunnel::upgrade;
+use kantaloupe_tunnel::{session, upgrade};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
@@ -20,12 +23,23 @@ use super::{
     meter::{Meter, Metered},
     own_headers, send,
 };
-use crate::{app::App, body::Body, io::UpgradedIo, metrics::Outcome, status::Refusal};
+use crate::{
+    app::App,
+    audit::Pending,
+    body::Body,
+    config::AuditFailure,
+    io::UpgradedIo,
+    metrics::Outcome,
+    recording::{self, Recording, terminal::Protocol},
+    status::Refusal,
+};
 
 /// What the API server upgrades to. Anything else, such as h2c, would let later requests pass unseen.
 const PROTOCOLS: [&[u8]; 2] = [b"SPDY/3.1", b"websocket"];
 /// Longest wait for both ends' connections after the 101, which has only to be written.
 const UPGRADE: Duration = Duration::from_secs(10);
+/// In the 101: the session is recorded, under this id.
+const RECORDING: HeaderName = HeaderName::from_static("kantaloupe-recording");
 
 /// Sends an upgrade request; after a 101 a task moves the bytes.
 pub(super) async fn forward(
@@ -49,23 +63,43 @@ pub(super) async fn forward(
     }
     let from_user = on(&mut user);
     own_headers(user.headers_mut(), &lease);
-    let headers = std::mem::take(user.headers_mut());
+    let mut headers = std::mem::take(user.headers_mut());
+    // Before anything leaves: what cannot be recorded does not begin.
+    let recording = begin(app, &lease.meter.pending, &protocol, &mut headers).await?;
     let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    let request = upgrade::connect_request(user.method(), &protocol, target, headers, body).map_err(bad)?;
-    let mut response = send(app, &mut lease, |_| request).await?;
-    let to_agent = on(&mut response);
-    let (connect, body) = response.into_parts();
-    let mut head = upgrade::user_response(&connect).map_err(|error| {
-        let what = format!(
-            "cluster {}'s agent gave an answer that cannot be: {error}",
-            lease.cluster.name
-        );
-        (Outcome::Broken, Refusal::bad_gateway(what))
-    })?;
+    let request = upgrade::connect_request(user.method(), &protocol, target, headers, body).map_err(bad);
+    let opened = match request {
+        Ok(request) => open(app, &mut lease, request).await,
+        Err(refused) => Err(refused),
+    };
+    let (mut head, body, to_agent) = match opened {
+        Ok(opened) => opened,
+        Err(refused) => {
+            discard(recording).await;
+            return Err(refused);
+        }
+    };
     if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        discard(recording).await;
         return Ok(answer(Response::from_parts(head, body), lease));
     }
+    let recording = match recording {
+        Some(recording) => match recording::protocol(&protocol, &head.headers) {
+            Some(protocol) => Some((recording, protocol)),
+            None => {
+                recording.discard().await;
+                let what = "the API server has chosen a protocol that cannot be recorded";
+                return Err((Outcome::Broken, Refusal::not_recordable(what)));
+            }
+        },
+        None => None,
+    };
     strip_for_other_names(&mut head.headers);
+    if recording.is_some()
+        && let Ok(id) = HeaderValue::from_str(&lease.meter.pending.id().to_string())
+    {
+        head.headers.insert(RECORDING, id);
+    }
     app.metrics.upgrades.inc();
     let hard = app.stop.hard.clone();
     let span = tracing::debug_span!("stream", cluster = %lease.cluster.id);
@@ -85,12 +119,23 @@ pub(super) async fn forward(
                 None => std::future::pending().await,
             }
         };
-        let why = tokio::select! {
-            biased;
-            () = lease.revoked() => Some("access was revoked".to_owned()),
-            () = hard.cancelled() => Some("the gateway stopped".to_owned()),
-            () = evicted => Some(Evicted.to_string()),
-            ended = splice(from_user, to_agent, meter, listed.clone()) => ended.err(),
+        let cut = async {
+            tokio::select! {
+                biased;
+                () = lease.revoked() => "access was revoked".to_owned(),
+                () = hard.cancelled() => "the gateway stopped".to_owned(),
+                () = evicted => Evicted.to_string(),
+            }
+        };
+        let ends = (from_user, to_agent);
+        let counted = (meter, listed.clone());
+        let why = match recording {
+            None => tokio::select! {
+                biased;
+                why = cut => Some(why),
+                ended = splice(ends, counted) => ended.err(),
+            },
+            Some((recording, protocol)) => recorded(recording, protocol, ends, counted, &pending, cut).await,
         };
         tracing::debug!(why, "stream ended");
         if let Some(why) = why {
@@ -101,21 +146,117 @@ pub(super) async fn forward(
     Ok(Response::from_parts(head, Body::empty()))
 }
 
-/// Moves bytes until both ends have finished, or says why they did not.
-async fn splice(
-    from_user: OnUpgrade,
-    to_agent: OnUpgrade,
-    meter: Meter,
-    listed: Option<Arc<Listed>>,
-) -> Result<(), String> {
+/// Sends the request; the head of the answer as the user gets it, its body, and the connection if it is a 101.
+async fn open(
+    app: &Arc<App>,
+    lease: &mut Lease,
+    request: Request<session::Body>,
+) -> Result<(response::Parts, Incoming, OnUpgrade), Refused> {
+    let mut response = send(app, lease, |_| request).await?;
+    let to_agent = on(&mut response);
+    let (connect, body) = response.into_parts();
+    let head = upgrade::user_response(&connect).map_err(|error| {
+        let what = format!(
+            "cluster {}'s agent gave an answer that cannot be: {error}",
+            lease.cluster.name
+        );
+        (Outcome::Broken, Refusal::bad_gateway(what))
+    })?;
+    Ok((head, body, to_agent))
+}
+
+/// Makes the file of the recording that the audit has promised, and takes out of the offer what cannot be recorded.
+async fn begin(
+    app: &Arc<App>,
+    pending: &Pending,
+    protocol: &HeaderValue,
+    headers: &mut HeaderMap,
+) -> Result<Option<Recording>, Refused> {
+    let Some(file) = pending.recording() else {
+        return Ok(None);
+    };
+    recording::restrict(protocol, headers)
+        .map_err(|error| (Outcome::Refused, Refusal::not_recordable(error)))?;
+    let (title, entry) = (pending.title(), pending.begin_entry());
+    match app.recorder.begin(pending.id(), file, &title, entry).await {
+        Ok(recording) => Ok(Some(recording)),
+        Err(error) if app.recorder.failure() == AuditFailure::Allow => {
+            tracing::error!(%error, "a session goes on without its recording (KTA-AUDIT-004)");
+            pending.because(error.to_string());
+            Ok(None)
+        }
+        Err(error) => {
+            tracing::error!(%error, "a session is refused (KTA-AUDIT-004)");
+            // What the system said is for the operator.
+            let what = "the recording of the session cannot be written, so that it is refused";
+            Err((Outcome::ServerError, Refusal::unrecorded(what)))
+        }
+    }
+}
+
+async fn discard(recording: Option<Recording>) {
+    if let Some(recording) = recording {
+        recording.discard().await;
+    }
+}
+
+/// Both ends' connections.
+type Ends = (OnUpgrade, OnUpgrade);
+/// What counts the bytes, and who notices that nobody reads them.
+type Counted = (Meter, Option<Arc<Listed>>);
+
+async fn connections((from_user, to_agent): Ends) -> Result<(UpgradedIo, TokioIo<Upgraded>), String> {
     let both = timeout(UPGRADE, async { tokio::try_join!(from_user, to_agent) });
     let (user, agent) = both
         .await
         .map_err(|_| "the connection did not change its protocol in time".to_owned())?
         .map_err(|error| format!("the connection did not change its protocol: {error}"))?;
     let user = UpgradedIo::new(user).map_err(|error| error.to_string())?;
-    upgrade::splice(Metered::new(user, meter, listed), TokioIo::new(agent))
-        .await
+    Ok((user, TokioIo::new(agent)))
+}
+
+/// Moves bytes until both ends have finished, or says why they did not.
+async fn splice(ends: Ends, (meter, listed): Counted) -> Result<(), String> {
+    let (user, agent) = connections(ends).await?;
+    moved(upgrade::splice(Metered::new(user, meter, listed), agent).await)
+}
+
+fn moved(result: std::io::Result<(u64, u64)>) -> Result<(), String> {
+    result
         .map(|_| ())
         .map_err(|error| format!("the stream broke off: {error}"))
+}
+
+/// As [`splice`], with a recording, until `cut`; why it did not go to its end.
+async fn recorded(
+    recording: Recording,
+    protocol: Protocol,
+    ends: Ends,
+    (meter, listed): Counted,
+    pending: &Pending,
+    cut: impl Future<Output = String>,
+) -> Option<String> {
+    let session = async {
+        let (user, mut agent) = connections(ends).await?;
+        let mut user = recording.tap(Metered::new(user, meter, listed), protocol);
+        let result = tokio::select! {
+            biased;
+            () = recording.failed() => {
+                let why = recording.stopped().unwrap_or_default();
+                user.farewell(&Refusal::unrecorded(&why).json()).await;
+                Err(why)
+            }
+            result = upgrade::splice(&mut user, &mut agent) => moved(result),
+        };
+        user.finish();
+        result
+    };
+    let ended = tokio::select! {
+        biased;
+        why = cut => Err(why),
+        result = session => result,
+    };
+    let finished = recording.finish().await;
+    pending.recorded(finished.note, finished.marker);
+    ended.err().or(finished.early)
 }
