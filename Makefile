@@ -8,7 +8,7 @@ export KANTALOUPE_CACHE ?= $(HOME)/.cache/kantaloupe
 export CARGO_TARGET_DIR ?= $(KANTALOUPE_CACHE)/target
 export PATH := $(KANTALOUPE_CACHE)/bin:$(PATH)
 
-FUZZ_TARGETS := allocation answer assertion enroll exposition inventory link mig path quantity register session token vendor_json websocket
+FUZZ_TARGETS := allocation answer assertion enroll exposition inventory link mig path quantity register session terminal token vendor_json websocket
 FUZZ_SECONDS ?= 60
 # Arguments for the test programs, such as a test's name: make test-e2e ARGS=exec
 ARGS ?=

@@ -15,6 +15,7 @@ pub mod path;
 pub mod quantity;
 pub mod register;
 pub mod session;
+pub mod terminal;
 pub mod token;
 pub mod vendor_json;
 pub mod websocket;
@@ -23,7 +24,7 @@ pub mod websocket;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("allocation", allocation::run),
     ("answer", answer::run),
     ("assertion", assertion::run),
@@ -36,6 +37,7 @@ pub const TARGETS: [Target; 15] = [
     ("quantity", quantity::run),
     ("register", register::run),
     ("session", session::run),
+    ("terminal", terminal::run),
     ("token", token::run),
     ("vendor_json", vendor_json::run),
     ("websocket", websocket::run),

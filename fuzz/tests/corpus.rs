@@ -217,6 +217,7 @@ fn the_corpus_has_inputs_that_pass() {
         let update = <kantaloupe_proto::pb::InventoryUpdate as prost::Message>::decode(seed.as_slice());
         update.is_ok_and(|update| !update.upserts.is_empty())
     });
+    passes("terminal", &|seed| kantaloupe_fuzz::terminal::is_sound(seed));
     passes("quantity", &|seed| quantity::parse(&text(seed)).is_ok());
     passes("register", &|seed| {
         let read = register::parse(Grammar::Hami, &text(seed)[1..], "node");

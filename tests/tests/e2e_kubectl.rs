@@ -5,12 +5,16 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
+use aws_lc_rs::digest::{SHA256, digest};
+use http::Method;
 use kantaloupe_tests::{
     canary::Canaries,
     e2e::{Steps, World, eventually, say},
     kubectl::Shell,
+    processes::binary,
     streams::{blob, connect, there_and_back},
 };
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     sync::Barrier,
@@ -22,20 +26,94 @@ const MIB: u64 = 1 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_through_the_gateway() -> anyhow::Result<()> {
-    let world = World::start("kubectl", "trace").await?;
+    let mut world = World::start("kubectl", "trace").await?;
     let (id, command) = world.create("kubectl", "admin").await?;
     let connected = world.install(&id, &command, "--set logging.level=trace").await?;
     say(format_args!("connected {connected:?} after helm's return"));
     world.cluster.aggregate().await?;
     let mut steps = Steps::default();
+    let mut people = Vec::new();
     for version in ["-1.32", "-1.20"] {
         let person = Person::new(&world, &id, version).await?;
         person.all(&mut steps).await;
+        people.push(person);
     }
+    steps
+        .run("recordings are switched on", recording(&mut world, &id))
+        .await;
+    for person in &people {
+        let name = format!("kubectl{}: a terminal is recorded", person.version);
+        steps.run(&name, person.recorded(&world)).await;
+    }
+    steps
+        .run("audit verify and a changed recording", verified(&world))
+        .await;
     steps
         .run("no log holds a secret", Canaries::no_secrets(&world, "TRACE"))
         .await;
     steps.finish()
+}
+
+/// Starts the gateway anew, which now records terminals.
+async fn recording(world: &mut World, id: &str) -> anyhow::Result<()> {
+    let gateway = &mut world.gateway;
+    gateway
+        .environment
+        .push(("KANTALOUPE_GATEWAY_RECORD_TERMINALS", "on".to_owned()));
+    gateway.process.terminate().await?;
+    gateway.restart().await?;
+    gateway
+        .wait_state(id, "connected", Duration::from_mins(1))
+        .await?;
+    Ok(())
+}
+
+/// Checks audit and recordings beside the running gateway: as they are, with one byte changed, and changed back.
+async fn verified(world: &World) -> anyhow::Result<()> {
+    let verify = async || {
+        let mut command = tokio::process::Command::new(binary("kantaloupe-gateway")?);
+        command
+            .args(["audit", "verify", "--data-dir"])
+            .arg(&world.gateway.data);
+        let output = command.output().await?;
+        let said = [output.stdout, output.stderr].concat();
+        anyhow::Ok((
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        ))
+    };
+    let (sound, said) = verify().await?;
+    ensure!(
+        sound && said.contains("recordings: 2 are sound, 0 were removed"),
+        "{said}"
+    );
+    let list = world
+        .gateway
+        .json(Method::GET, "/api/v1/recordings", None)
+        .await?;
+    let id = list["items"][0]["id"].as_str().context("no recording")?;
+    let entries = world
+        .gateway
+        .json(Method::GET, &format!("/api/v1/audit?id={id}&phase=end"), None)
+        .await?;
+    let file = entries["items"][0]["recording"]["file"]
+        .as_str()
+        .context("no file")?;
+    let path = world.gateway.data.join("recordings").join(file);
+    let content = std::fs::read(&path)?;
+    let mut changed = content.clone();
+    let at = changed.len() / 2;
+    changed[at] ^= 1;
+    std::fs::write(&path, &changed)?;
+    let (sound, said) = verify().await?;
+    ensure!(
+        !sound && said.contains("KTA-AUDIT-006") && said.contains(&format!("{id}.cast was changed")),
+        "{said}"
+    );
+    std::fs::write(&path, &content)?;
+    let (sound, said) = verify().await?;
+    ensure!(sound, "{said}");
+    Ok(())
 }
 
 struct Person {
@@ -426,6 +504,89 @@ impl Person {
         );
         let said = k.run("(sleep 1; echo 'echo $((20 + 22))'; echo exit) | script -qec 'kubectl exec -it box -- sh' /dev/null").await?;
         ensure!(said.code == 0 && said.out.contains("\n42\r\n"), "{said:?}");
+        Ok(())
+    }
+
+    /// What was shown is in the recording, what was typed without an echo is not; who reads the audit can read it.
+    async fn recorded(&self, world: &World) -> anyhow::Result<()> {
+        let newest = async || {
+            let list = world
+                .gateway
+                .json(Method::GET, "/api/v1/recordings?user=admin", None)
+                .await?;
+            let items = list["items"].as_array().context("no list")?;
+            anyhow::Ok((items.len(), items.first().cloned().unwrap_or_default()))
+        };
+        let (before, _) = newest().await?;
+        let typed = [
+            "read -s x; echo got ${#x} shown-$((20 + 22))",
+            "hidden-word",
+            "exit 5",
+        ];
+        let typing = typed
+            .map(|line| format!("sleep 1.5; printf '%s\\r' '{line}'"))
+            .join("; ");
+        let line = format!(
+            "(sleep 1; {typing}) | script -qec 'stty rows 33 cols 77; exec kubectl exec -it box -- sh' /dev/null"
+        );
+        let said = self.k.run(&line).await?;
+        ensure!(said.code == 5 && said.out.contains("got 11 shown-42"), "{said:?}");
+        ensure!(
+            self.k.ok("kubectl exec box -- echo plain").await? == "plain\n",
+            "without a terminal"
+        );
+        let item = eventually(Duration::from_secs(10), async || {
+            let (count, item) = newest().await?;
+            ensure!(
+                count == before + 1,
+                "{count} recordings instead of {}",
+                before + 1
+            );
+            Ok(item)
+        })
+        .await?;
+        ensure!(
+            item["pod"] == "box" && item["namespace"] == self.space() && item["subresource"] == "exec",
+            "{item}"
+        );
+        let id = item["id"].as_str().context("no id")?;
+        let (status, cast) = world
+            .gateway
+            .request(Method::GET, &format!("/api/v1/recordings/{id}"), None)
+            .await?;
+        ensure!(status.is_success(), "{status}");
+        let sha256 = digest(&SHA256, &cast);
+        let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        ensure!(item["sha256"] == sha256.as_str(), "{item}: {sha256}");
+        let audit = world
+            .gateway
+            .json(Method::GET, &format!("/api/v1/audit?id={id}"), None)
+            .await?;
+        let (end, begin) = (&audit["items"][0], &audit["items"][1]);
+        ensure!(
+            end["recording"]["sha256"] == sha256.as_str()
+                && begin["recording"]["file"] == end["recording"]["file"]
+                && begin["phase"] == "begin",
+            "{audit}"
+        );
+        let cast = std::str::from_utf8(&cast)?;
+        let mut lines = cast.lines().map(serde_json::from_str::<Value>);
+        let head = lines.next().context("no head")??;
+        ensure!(head["version"] == 2, "{head}");
+        let events = lines.collect::<Result<Vec<_>, _>>()?;
+        let of = |code: &'static str| {
+            events
+                .iter()
+                .filter(move |event| event[1] == code)
+                .filter_map(|event| event[2].as_str())
+        };
+        ensure!(of("r").any(|size| size == "77x33"), "{cast}");
+        let shown: String = of("o").collect();
+        ensure!(shown.contains("got 11 shown-42\r\n"), "{shown:?}");
+        ensure!(
+            !cast.contains("hidden-word") && of("i").next().is_none(),
+            "{cast}"
+        );
         Ok(())
     }
 

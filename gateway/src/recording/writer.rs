@@ -405,3 +405,43 @@ impl Out {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `/dev/full` takes nothing.
+    #[tokio::test]
+    async fn a_full_disk_ends_the_session_and_keeps_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = Arc::new(Recorder::new(
+            dir.path(),
+            crate::config::RecordingConfig::default(),
+            AuditFailure::Refuse,
+        ));
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            off: AtomicBool::new(false),
+            work: Notify::new(),
+            urgent: Notify::new(),
+            failed: CancellationToken::new(),
+            limit: 1 << 20,
+            failure: AuditFailure::Refuse,
+        });
+        let out = Out {
+            file: fs::OpenOptions::new().write(true).open("/dev/full").unwrap(),
+            hash: Context::new(&SHA256),
+            bytes: 0,
+        };
+        let writer = tokio::spawn(write(Arc::clone(&shared), out, Arc::clone(&recorder.writes)));
+        shared.push(&mut b"[0.0,\"o\",\"x\"]\n".to_vec());
+        timeout(Duration::from_secs(5), shared.failed.cancelled())
+            .await
+            .unwrap();
+        assert!(matches!(shared.state.lock().stop, Some(Stop::Disk(_))));
+        shared.push(&mut b"nothing more\n".to_vec());
+        assert!(shared.state.lock().lines.is_empty());
+        shared.close();
+        assert_eq!(writer.await.unwrap().unwrap().bytes, 0);
+    }
+}

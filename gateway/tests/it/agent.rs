@@ -433,7 +433,8 @@ fn shown(headers: &HeaderMap) -> Value {
         .into()
 }
 
-/// An exec that sends back what it gets; one on the pod "denied" is refused.
+/// An exec that sends back what it gets; one on the pod "denied" is refused, and one on "terminal" shows something in the first of the
+/// WebSocket's protocols that are offered.
 fn upgraded(mut request: Request<Incoming>) -> Response<Body> {
     let (method, headers) = upgrade::upstream_request(&mut request).unwrap();
     let mut upstream = Response::new(());
@@ -451,9 +452,24 @@ fn upgraded(mut request: Request<Incoming>) -> Response<Body> {
         upstream
             .headers_mut()
             .insert("connection", HeaderValue::from_static("Upgrade"));
+        let terminal = request.uri().path().contains("terminal");
+        if let Some(offer) = headers.get("sec-websocket-protocol") {
+            let first = offer.to_str().unwrap().split(',').next().unwrap();
+            upstream
+                .headers_mut()
+                .insert("sec-websocket-protocol", first.parse().unwrap());
+        }
         tokio::spawn(async move {
             let io = TokioIo::new(hyper::upgrade::on(request).await.unwrap());
             let (mut read, mut write) = tokio::io::split(io);
+            if terminal {
+                tokio::io::AsyncWriteExt::write_all(&mut write, SHOWN)
+                    .await
+                    .unwrap();
+                let _ = tokio::io::copy(&mut read, &mut tokio::io::sink()).await;
+                let _ = tokio::io::AsyncWriteExt::shutdown(&mut write).await;
+                return;
+            }
             let _ = tokio::io::copy(&mut read, &mut write).await;
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut write).await;
         });
@@ -461,6 +477,9 @@ fn upgraded(mut request: Request<Incoming>) -> Response<Body> {
     let head = upgrade::connect_response(&upstream.into_parts().0);
     Response::from_parts(head, if denied { text("not allowed") } else { empty() })
 }
+
+/// What the pod "terminal" shows, as a WebSocket has it: `$ hello` on the channel for output.
+pub(crate) const SHOWN: &[u8] = b"\x82\x08\x01$ hello";
 
 /// Long enough for anything that happens at once.
 pub(crate) const MOMENT: Duration = Duration::from_millis(300);

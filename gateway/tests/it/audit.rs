@@ -158,7 +158,7 @@ async fn nothing_is_changed_that_cannot_be_written_unless_that_is_wanted() {
 }
 
 /// A gateway with other settings than usual.
-async fn testbed(change: impl FnOnce(&mut Config)) -> Testbed {
+pub(crate) async fn testbed(change: impl FnOnce(&mut Config)) -> Testbed {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::local(dir.path());
     change(&mut config);
@@ -168,7 +168,7 @@ async fn testbed(change: impl FnOnce(&mut Config)) -> Testbed {
 }
 
 /// The entries of the only request for a query, once its end is there: begin and end.
-async fn pair(client: &Client, query: &str) -> (Value, Value) {
+pub(crate) async fn pair(client: &Client, query: &str) -> (Value, Value) {
     let both = async {
         loop {
             let found = entries(client, query).await;

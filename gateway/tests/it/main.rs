@@ -17,6 +17,7 @@ mod inventory;
 mod login;
 mod people;
 mod proxy;
+mod recordings;
 mod revocation;
 mod revoked_paths;
 mod rights;
