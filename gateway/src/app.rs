@@ -32,7 +32,7 @@ use crate::{
     audit::{self, Audit},
     auth::{self, Auth},
     clusters::{self, ChangeLock},
-    config::{Config, Image},
+    config::{AuditConfig, Config, Image},
     directory::Directory,
     files, inventory,
     journal::Journal,
@@ -43,7 +43,7 @@ use crate::{
     oidc, people,
     recording::{self, Recorder},
     route::Routes,
-    store::{Store, StoreError},
+    store::{DEFAULT_ORGANIZATION, Store, StoreError},
     tls,
 };
 
@@ -198,6 +198,7 @@ impl Gateway {
         inventory.metrics.register(&mut registry);
         audit.metrics.register(&mut registry);
         recorder.metrics.register(&mut registry);
+        logins.metrics.register(&mut registry);
         let app = Arc::new(App {
             settings: Settings {
                 public_url,
@@ -398,15 +399,47 @@ fn admin_token(data_dir: &Path) -> Result<(Token, PathBuf), StartError> {
 /// Makes the user `admin` an administrator again, with one new token in place of all that he had. Returns the token's file.
 /// For a gateway that does not run: one that does knows nothing of it before its next start.
 pub async fn reset_admin(data_dir: &Path) -> Result<PathBuf, StartError> {
-    let in_store = |e: StoreError| StartError::store(data_dir, &e);
     // It is made where there is none; that would be a mistyped path.
     if !Store::is_in(data_dir) {
         return Err(StartError::no_store(data_dir));
     }
+    // Holds the journal, so that no gateway that runs is passed by.
+    let audit = Audit::open(data_dir, AuditConfig::default()).await?;
+    let reset = reset_audited(data_dir, &audit).await;
+    audit.stopped();
+    audit.store.close().await;
+    reset
+}
+
+/// As [`reset_admin`], with an entry before the change, and another one if it fails.
+async fn reset_audited(data_dir: &Path, audit: &Audit) -> Result<PathBuf, StartError> {
+    let in_store = |e: StoreError| StartError::store(data_dir, &e);
+    let entry = |decision, reason: &str| audit::Entry {
+        organization: DEFAULT_ORGANIZATION.into(),
+        verb: "reset".into(),
+        group: "gateway".into(),
+        resource: "users".into(),
+        name: people::ADMIN.into(),
+        decision,
+        reason: reason.to_owned().into(),
+        ..audit::Entry::new(audit::Phase::Event)
+    };
+    let why = "users reset-admin on the gateway's machine: the administrator gets a new token in place of all that he had";
+    audit
+        .admit(&mut entry(audit::Decision::Allow, why))
+        .map_err(|error| StartError::unaudited(&error))?;
     let store = Store::open(data_dir).await.map_err(in_store)?;
-    let (token, path) = admin_token(data_dir)?;
-    let reset = people::reset_admin(&store, &token, App::now()).await;
+    let reset = async {
+        let (token, path) = admin_token(data_dir)?;
+        let reset = people::reset_admin(&store, &token, App::now()).await;
+        reset.map_err(in_store)?;
+        Ok(path)
+    };
+    let reset = reset.await;
     store.close().await;
-    reset.map_err(in_store)?;
-    Ok(path)
+    if reset.is_err() {
+        let why = "users reset-admin failed, and nothing was changed";
+        audit.note(&mut entry(audit::Decision::Deny, why));
+    }
+    reset
 }

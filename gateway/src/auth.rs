@@ -4,7 +4,7 @@
 //! [`Identity`], whose `revoked` they watch.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{
@@ -146,12 +146,28 @@ pub(crate) enum AuthError {
     Store(#[from] StoreError),
 }
 
+/// Tokens and users that are nobody any more, though the store still has them: it could not be written. Only administrators and the owners of
+/// tokens add to it, each entry after a write that failed.
+#[derive(Debug, Default)]
+struct Denied {
+    tokens: HashSet<String>,
+    users: HashSet<String>,
+}
+
+impl Denied {
+    fn has(&self, token_id: &str, user_id: &str) -> bool {
+        self.tokens.contains(token_id) || self.users.contains(user_id)
+    }
+}
+
 /// Knows the callers.
 #[derive(Debug)]
 pub(crate) struct Auth {
     store: Store,
     people: Arc<Registry>,
     cache: RwLock<HashMap<String, Arc<Identity>>>,
+    /// What the store could not be told.
+    denied: RwLock<Denied>,
     /// Grows with every revocation: what was read from the store before one is not cached after it.
     epoch: AtomicU64,
 }
@@ -162,6 +178,7 @@ impl Auth {
             store,
             people,
             cache: RwLock::default(),
+            denied: RwLock::default(),
             epoch: AtomicU64::new(0),
         }
     }
@@ -194,6 +211,9 @@ impl Auth {
         loop {
             let before = self.epoch.load(SeqCst);
             let row = self.store.api_token(&token.id).await?.ok_or(AuthError::Unknown)?;
+            if self.denied.read().has(&row.id, &row.user_id) {
+                return Err(AuthError::Unknown);
+            }
             // Only a caller who knows the secret may fill the cache.
             if !token.matches_hash(&row.secret_hash) {
                 return Err(AuthError::Unknown);
@@ -224,13 +244,39 @@ impl Auth {
         ))
     }
 
-    /// Deletes a token of this user and ends what it opened; whether there was one.
+    /// Deletes a token of this user and ends what it opened; whether there was one. If the store cannot be written, the token is nobody's all
+    /// the same, until the gateway's next start.
     pub(crate) async fn revoke(&self, user_id: &str, token_id: &str) -> Result<bool, StoreError> {
-        let deleted = self.store.delete_api_token(user_id, token_id).await?;
-        if deleted {
-            self.forget(|identity| identity.token_id == token_id);
+        let deleted = self.store.delete_api_token(user_id, token_id).await;
+        let gone = |identity: &Identity| identity.token_id == token_id && identity.user_id == user_id;
+        match &deleted {
+            Ok(true) => {
+                self.forget(gone);
+                self.denied.write().tokens.remove(token_id);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(%error, token = token_id, "a token is refused, but only until the next start (KTA-SRV-006)");
+                self.denied.write().tokens.insert(token_id.to_owned());
+                self.forget(gone);
+            }
         }
-        Ok(deleted)
+        deleted
+    }
+
+    /// A user is nobody until the gateway's next start, or until [`Auth::settle_user`]: the store could not be written.
+    pub(crate) fn deny_user(&self, user_id: &str) {
+        tracing::error!(
+            user = user_id,
+            "a user is refused, but only until the next start (KTA-SRV-006)"
+        );
+        self.denied.write().users.insert(user_id.to_owned());
+        self.forget(|identity| identity.user_id == user_id);
+    }
+
+    /// The store says now what this user is.
+    pub(crate) fn settle_user(&self, user_id: &str) {
+        self.denied.write().users.remove(user_id);
     }
 
     /// Forgets tokens that the store has no more, and ends what they opened.

@@ -131,3 +131,16 @@ pub fn say(text: &str) -> ExitCode {
         Err(_) => ExitCode::FAILURE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// clap looks at this in debug builds only, when a subcommand is used.
+    #[test]
+    fn no_two_flags_are_the_same() {
+        Cli::command().debug_assert();
+    }
+}

@@ -4,6 +4,7 @@
 mod account;
 mod error;
 mod lockout;
+pub(crate) mod metrics;
 mod password;
 mod recovery;
 pub(crate) mod seal;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use self::{
     lockout::{Attempt, Lockout},
+    metrics::LoginMetrics,
     password::Passwords,
     seal::Seals,
 };
@@ -41,6 +43,7 @@ pub(crate) struct Logins {
     pub(crate) seals: Seals,
     /// `None` if there is no provider.
     pub(crate) oidc: Option<Oidc>,
+    pub(crate) metrics: LoginMetrics,
 }
 
 impl Logins {
@@ -61,6 +64,7 @@ impl Logins {
             lockout: Mutex::default(),
             seals,
             oidc,
+            metrics: LoginMetrics::default(),
         })
     }
 

@@ -31,10 +31,11 @@ use tokio::time::Instant;
 use url::Url;
 
 pub(crate) use self::{
-    admit::admit,
+    admit::{AdmitError, admit},
     device::{Polled, poll, start_device},
     fault::OidcError,
     flow::{Callback, LOGIN_SECS, Used, finish, local_path, start},
+    provider::Person,
     refresh::{give_back, refresh_one, run},
 };
 use self::{config::OidcConfig, metadata::HttpsUrl, provider::Provider};
@@ -76,6 +77,11 @@ impl Oidc {
             calls.count(source, now);
         }
         allowed
+    }
+
+    /// Name of the organisation that its people are of.
+    pub(crate) fn organization(&self) -> &str {
+        &self.provider.config.organization
     }
 
     /// Where a person ends the session at the provider as well. There is no token in this address: the provider asks the

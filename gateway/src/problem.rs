@@ -40,6 +40,16 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, Code::SRV_008, what)
     }
 
+    /// Something was taken away in memory, and the store could not be written.
+    pub(crate) fn until_restart(error: StoreError, what: &str) -> Self {
+        let Self { status, fault, .. } = error.into();
+        let what = format!(
+            "{}: {what} is refused from now on, but only until the gateway's next start. Do it again once the disk takes it",
+            fault.what()
+        );
+        Self::new(status, fault.code(), what)
+    }
+
     /// 404.
     pub(crate) fn not_found(what: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, Code::SRV_009, what)

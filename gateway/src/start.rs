@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::Path};
 
 use kantaloupe_checks::{Code, Fault};
 
-use crate::{config::ConfigErrors, store::StoreError, tls::TlsError};
+use crate::{audit::JournalError, config::ConfigErrors, store::StoreError, tls::TlsError};
 
 /// What is wrong is what the program was told; as the agent has it, and clap for flags.
 pub(crate) const USAGE: u8 = 2;
@@ -74,6 +74,11 @@ impl StartError {
     pub(crate) fn audit_store(path: &Path, error: &StoreError) -> Self {
         let what = format!("The audit's database in {} cannot be used", path.display());
         Self::new(Code::SRV_006, what, error, FAILED)
+    }
+
+    pub(crate) fn unaudited(error: &JournalError) -> Self {
+        let what = "The change was not made, because the audit cannot be written";
+        Self::new(Code::AUDIT_001, what, error, FAILED)
     }
 
     pub(crate) fn store(path: &Path, error: &StoreError) -> Self {

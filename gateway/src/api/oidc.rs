@@ -20,8 +20,13 @@ use super::{
 };
 use crate::{
     app::App,
-    login::{Session, seal::Purpose},
-    oidc::{self, Callback, LOGIN_SECS, Oidc, OidcError, Polled},
+    audit::{Decision, Entry, Phase, text},
+    login::{
+        Session,
+        metrics::{Method, Outcome},
+        seal::Purpose,
+    },
+    oidc::{self, AdmitError, Callback, LOGIN_SECS, Oidc, OidcError, Person, Polled},
     problem::ApiError,
     route::Peer,
     secret::Secret,
@@ -98,6 +103,61 @@ fn provider(app: &App, peer: Peer) -> Result<&Oidc, ApiError> {
     Ok(oidc)
 }
 
+/// Makes a session for somebody whom the provider knows.
+async fn admitted(
+    app: &Arc<App>,
+    peer: Peer,
+    method: Method,
+    person: Person,
+    now: i64,
+) -> Result<Session, ApiError> {
+    let name = person.user_name.clone();
+    let session = oidc::admit(app, person, now).await;
+    let session = told(app, peer, method, &name, session)?;
+    audited(app, peer, &session, how(method))?;
+    app.logins.metrics.count(method, Outcome::Ok);
+    Ok(session)
+}
+
+const fn how(method: Method) -> &'static str {
+    match method {
+        Method::Device => "OpenID Connect, device code",
+        _ => "OpenID Connect, browser",
+    }
+}
+
+/// Counts a login that failed, and writes it down as one with a password is. `name` is what the provider calls the person, once it is known.
+fn told<T, E: Into<AdmitError>>(
+    app: &App,
+    peer: Peer,
+    method: Method,
+    name: &str,
+    result: Result<T, E>,
+) -> Result<T, ApiError> {
+    let error: AdmitError = match result {
+        Ok(good) => return Ok(good),
+        Err(error) => error.into(),
+    };
+    let failed = match &error {
+        AdmitError::Oidc(error) => error.is_failure(),
+        AdmitError::Store(_) => true,
+    };
+    let outcome = if failed { Outcome::Failed } else { Outcome::Refused };
+    app.logins.metrics.count(method, outcome);
+    let organization = oidc::of(app).map(Oidc::organization).unwrap_or_default();
+    app.audit.refused_stranger(&mut Entry {
+        organization: text(organization),
+        user: text(name),
+        source: peer.0.ip().to_canonical().to_string().into(),
+        verb: "login".into(),
+        resource: "sessions".into(),
+        decision: Decision::Deny,
+        reason: text(&format!("{}: {error}", how(method))).into_owned().into(),
+        ..Entry::new(Phase::Event)
+    });
+    Err(error.into())
+}
+
 async fn start(
     State(app): State<Arc<App>>,
     Extension(peer): Extension<Peer>,
@@ -143,9 +203,9 @@ async fn finish(
     let oidc = provider(app, peer)?;
     let now = App::now();
     let cookie = cookie(headers, LOGIN_COOKIE);
-    let (person, return_to) = oidc::finish(oidc, &app.logins.seals, cookie, callback, now).await?;
-    let session = oidc::admit(app, person, now).await?;
-    audited(app, peer, &session, "OpenID Connect, browser")?;
+    let finished = oidc::finish(oidc, &app.logins.seals, cookie, callback, now).await;
+    let (person, return_to) = told(app, peer, Method::Browser, "", finished)?;
+    let session = admitted(app, peer, Method::Browser, person, now).await?;
     let Some(path) = return_to else {
         return Ok(session_json(&session));
     };
@@ -214,7 +274,8 @@ async fn poll_device(
 ) -> Result<Response, ApiError> {
     let oidc = provider(&app, peer)?;
     let now = App::now();
-    match oidc::poll(oidc, &app.logins.seals, &request.device_code.0, now).await? {
+    let polled = oidc::poll(oidc, &app.logins.seals, &request.device_code.0, now).await;
+    match told(&app, peer, Method::Device, "", polled)? {
         Polled::Pending(interval_seconds) => {
             let json = PendingJson {
                 status: "pending",
@@ -223,8 +284,7 @@ async fn poll_device(
             Ok(no_store((StatusCode::ACCEPTED, Json(json)).into_response()))
         }
         Polled::Person(person) => {
-            let session = oidc::admit(&app, person, now).await?;
-            audited(&app, peer, &session, "OpenID Connect, device code")?;
+            let session = admitted(&app, peer, Method::Device, person, now).await?;
             Ok(session_json(&session))
         }
     }

@@ -279,15 +279,16 @@ pub(super) async fn delete(
         }
     }
     let (inner, token_id) = (Arc::clone(&app), id.clone());
-    if !app
-        .to_the_end(async move {
-            let deleted = inner.auth.revoke(&owner, &token_id).await?;
-            inner.revocations.send_replace(());
-            Ok::<_, crate::store::StoreError>(deleted)
-        })
-        .await?
-    {
-        return Err(missing());
+    let deleted = app.to_the_end(async move {
+        let deleted = inner.auth.revoke(&owner, &token_id).await;
+        // Also if the store failed: the token is gone from memory.
+        inner.revocations.send_replace(());
+        deleted
+    });
+    match deleted.await {
+        Ok(true) => {}
+        Ok(false) => return Err(missing()),
+        Err(error) => return Err(ApiError::until_restart(error, "the token")),
     }
     tracing::info!(token = %id, by = %caller.user_name, "API token deleted");
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -236,7 +236,9 @@ pub(super) async fn update(
         check_groups(groups)?;
     }
     let organization_id = caller.organization_id.clone();
-    let id = people::change(&app, move |people, tx| {
+    let disabled = request.disabled;
+    let known = id_of(&app, &caller, &name);
+    let changed = people::change(&app, move |people, tx| {
         Box::pin(async move {
             let user = people
                 .find_user(&organization_id, &name)
@@ -257,7 +259,14 @@ pub(super) async fn update(
             Ok(row.id)
         })
     })
-    .await?;
+    .await;
+    let id = match changed {
+        Err(error) if disabled == Some(true) => return Err(taken_away(&app, known, error)),
+        changed => changed?,
+    };
+    if disabled.is_some() {
+        app.auth.settle_user(&id);
+    }
     tracing::info!(user = %id, by = %caller.user_name, "user changed");
     let people = app.people.current();
     let user = people.user(&id).ok_or_else(|| no_user(&id))?;
@@ -270,7 +279,8 @@ pub(super) async fn delete(
     Path(name): Path<String>,
 ) -> Result<Response, ApiError> {
     let organization_id = caller.organization_id.clone();
-    let id = people::change(&app, move |people, tx| {
+    let known = id_of(&app, &caller, &name);
+    let deleted = people::change(&app, move |people, tx| {
         Box::pin(async move {
             let user = people
                 .find_user(&organization_id, &name)
@@ -278,10 +288,29 @@ pub(super) async fn delete(
             tx.delete_user(&user.id).await?;
             Ok(user.id.clone())
         })
-    })
-    .await?;
+    });
+    let id = deleted.await.map_err(|error| taken_away(&app, known, error))?;
+    app.auth.settle_user(&id);
     tracing::info!(user = %id, by = %caller.user_name, "user deleted");
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn id_of(app: &App, caller: &Identity, name: &str) -> Option<String> {
+    let people = app.people.current();
+    let user = people.find_user(&caller.organization_id, name);
+    user.map(|user| user.id.clone())
+}
+
+/// A user was to be disabled or deleted. If the store could not be written, he is nobody in memory at least.
+fn taken_away(app: &App, user_id: Option<String>, error: ChangeError) -> ApiError {
+    match (error, user_id) {
+        (ChangeError::Store(error), Some(id)) => {
+            app.auth.deny_user(&id);
+            app.revocations.send_replace(());
+            ApiError::until_restart(error, "the user")
+        }
+        (error, _) => error.into(),
+    }
 }
 
 pub(super) async fn whoami(

@@ -11,18 +11,14 @@ const MAX_MIB: u64 = 10 << 10;
 #[derive(Debug, Args)]
 pub struct RecordingArgs {
     /// Which sessions are recorded: off, on (exec and attach with a terminal) or all (exec and attach).
-    #[arg(
-        long = "record-terminals",
-        env = "KANTALOUPE_GATEWAY_RECORD_TERMINALS",
-        default_value = "off"
-    )]
-    pub mode: String,
+    #[arg(long, env = "KANTALOUPE_GATEWAY_RECORD_TERMINALS", default_value = "off")]
+    pub record_terminals: String,
     /// MiB that the recording of one session may have; with more the session ends.
-    #[arg(long = "recording-session-mib", env = "KANTALOUPE_GATEWAY_RECORDING_SESSION_MIB", default_value_t = SESSION_MIB)]
-    pub session_mib: u64,
+    #[arg(long, env = "KANTALOUPE_GATEWAY_RECORDING_SESSION_MIB", default_value_t = SESSION_MIB)]
+    pub recording_session_mib: u64,
     /// MiB that all recordings may have; beyond it the oldest are removed. 0 is no limit.
-    #[arg(long = "recordings-max-mib", env = "KANTALOUPE_GATEWAY_RECORDINGS_MAX_MIB", default_value_t = MAX_MIB)]
-    pub max_mib: u64,
+    #[arg(long, env = "KANTALOUPE_GATEWAY_RECORDINGS_MAX_MIB", default_value_t = MAX_MIB)]
+    pub recordings_max_mib: u64,
 }
 
 /// Which sessions are recorded.
@@ -59,7 +55,7 @@ impl Default for RecordingConfig {
 
 impl RecordingConfig {
     pub(super) fn parse(args: &RecordingArgs, bad: &mut Vec<String>) -> Self {
-        let mode = match args.mode.as_str() {
+        let mode = match args.record_terminals.as_str() {
             "off" => RecordMode::Off,
             "on" => RecordMode::Terminals,
             "all" => RecordMode::All,
@@ -76,8 +72,8 @@ impl RecordingConfig {
         };
         Self {
             mode,
-            session_bytes: bytes("--recording-session-mib", args.session_mib, 1),
-            total_bytes: bytes("--recordings-max-mib", args.max_mib, 0),
+            session_bytes: bytes("--recording-session-mib", args.recording_session_mib, 1),
+            total_bytes: bytes("--recordings-max-mib", args.recordings_max_mib, 0),
         }
     }
 }

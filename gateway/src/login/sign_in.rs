@@ -7,7 +7,13 @@ use std::{net::IpAddr, sync::Arc};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{LoginError, Logins, Origin, Session, password, recovery, seal::Purpose, session, totp};
+use super::{
+    LoginError, Logins, Origin, Session,
+    metrics::{Method, Outcome},
+    password, recovery,
+    seal::Purpose,
+    session, totp,
+};
 use crate::{app::App, audit, people::User, store::logins::Credentials};
 
 /// An id that no user has: what is looked up for names that are not there.
@@ -35,6 +41,12 @@ pub(crate) struct SignIn {
 
 /// Logs somebody in.
 pub(crate) async fn sign_in(app: &Arc<App>, request: SignIn) -> Result<Session, LoginError> {
+    let result = attempt(app, request).await;
+    app.logins.metrics.count(Method::Password, Outcome::of(&result));
+    result
+}
+
+async fn attempt(app: &Arc<App>, request: SignIn) -> Result<Session, LoginError> {
     let now = App::now();
     let people = app.people.current();
     let user = people
@@ -161,6 +173,19 @@ impl Logins {
     /// Checks the password of somebody who is logged in, for what a stolen session must not be enough for. Failures
     /// count as those of logins do.
     pub(super) async fn confirm(
+        &self,
+        app: &App,
+        user: &User,
+        organization: &str,
+        origin: &Origin,
+        password: SecretString,
+    ) -> Result<Credentials, LoginError> {
+        let result = self.reconfirm(app, user, organization, origin, password).await;
+        self.metrics.count(Method::Confirmation, Outcome::of(&result));
+        result
+    }
+
+    async fn reconfirm(
         &self,
         app: &App,
         user: &User,

@@ -78,6 +78,19 @@ impl OidcError {
         }
     }
 
+    /// Whether it is nobody's refusal, but something that does not work.
+    pub(crate) fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::NotConfigured
+                | Self::Unreachable { .. }
+                | Self::Answer { .. }
+                | Self::Issuer { .. }
+                | Self::Unsupported(_)
+                | Self::Client(_)
+        )
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::NotConfigured => StatusCode::NOT_FOUND,

@@ -11,7 +11,8 @@ use crate::{
     },
 };
 
-const NAME: &str = "admin";
+/// His name.
+pub(crate) const ADMIN: &str = "admin";
 
 /// Makes the first administrator with a token. Does nothing if there is a user already.
 pub(crate) async fn create_first_admin(store: &Store, token: &Token, now: i64) -> Result<(), StoreError> {
@@ -34,7 +35,7 @@ pub(crate) async fn reset_admin(store: &Store, token: &Token, now: i64) -> Resul
     let known = rows
         .users
         .into_iter()
-        .find(|user| user.organization_id == DEFAULT_ORGANIZATION && user.name.eq_ignore_ascii_case(NAME));
+        .find(|user| user.organization_id == DEFAULT_ORGANIZATION && user.name.eq_ignore_ascii_case(ADMIN));
     let user = if let Some(mut user) = known {
         user.disabled_at = None;
         tx.update_user(&user).await?;
@@ -63,7 +64,7 @@ fn user(now: i64) -> UserRow {
     UserRow {
         id: uuid::Uuid::new_v4().to_string(),
         organization_id: DEFAULT_ORGANIZATION.to_owned(),
-        name: NAME.to_owned(),
+        name: ADMIN.to_owned(),
         kind: "person".to_owned(),
         display_name: "Administrator".to_owned(),
         member_of: "[]".to_owned(),

@@ -10,7 +10,7 @@ use std::{
 use kantaloupe_proto::request;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::{terminal::Protocol, writer::Finished, *};
