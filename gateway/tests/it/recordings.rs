@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::{
     agent::{SHOWN, connected},
     audit::{entries, pair, testbed},
-    client::{Body, Client, Testbed, empty, whole},
+    client::{Body, Client, PATIENCE, Testbed, empty, whole},
     people::{bind, organization, other_organization, service},
 };
 
@@ -162,6 +162,12 @@ async fn a_terminal_is_recorded_named_in_the_audit_and_read_by_auditors_of_its_o
     for _ in 0..2 {
         session(admin, TERMINAL).await;
     }
+    let all = async {
+        while list(admin, "").await.len() < 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all).await.unwrap();
     let (mut pages, mut before) = (Vec::new(), String::new());
     loop {
         let path = format!("/api/v1/recordings?limit=1{before}");
