@@ -12,6 +12,7 @@ mod kubeconfig;
 mod login;
 mod oidc;
 mod organizations;
+mod paging;
 mod recordings;
 mod tokens;
 mod users;

@@ -17,6 +17,7 @@ mod fault;
 mod flow;
 mod http;
 mod jws;
+mod logout;
 mod metadata;
 mod provider;
 mod refresh;
@@ -35,6 +36,7 @@ pub(crate) use self::{
     device::{Polled, poll, start_device},
     fault::OidcError,
     flow::{Callback, LOGIN_SECS, Used, finish, local_path, start},
+    logout::logout_by_provider,
     provider::Person,
     refresh::{give_back, refresh_one, run},
 };
@@ -46,6 +48,8 @@ pub(crate) const CALLBACK_PATH: &str = "/api/v1/oidc/callback";
 /// Calls of one source to these endpoints within a minute. Each may cost a call to the provider; a device login asks
 /// every five seconds.
 const CALLS_PER_SOURCE: u32 = 60;
+/// Logouts that one source may tell of within a minute: the provider has one address for all people, and they leave at the same hour.
+const LOGOUTS_PER_SOURCE: u32 = 600;
 
 /// The provider and what is kept about logins at it.
 #[derive(Debug)]
@@ -55,6 +59,7 @@ pub(crate) struct Oidc {
     /// Logins and handovers that were finished.
     pub(crate) used: Used,
     calls: Mutex<SourceLimit>,
+    logouts: Mutex<SourceLimit>,
 }
 
 impl Oidc {
@@ -65,18 +70,18 @@ impl Oidc {
             redirect_uri: format!("{public_url}{CALLBACK_PATH}"),
             used: Used::default(),
             calls: Mutex::new(SourceLimit::new(CALLS_PER_SOURCE)),
+            logouts: Mutex::new(SourceLimit::new(LOGOUTS_PER_SOURCE)),
         })
     }
 
     /// Whether this source may call now; the call counts.
     pub(crate) fn may_call(&self, source: IpAddr) -> bool {
-        let mut calls = self.calls.lock();
-        let now = Instant::now();
-        let allowed = calls.allows(source, now);
-        if allowed {
-            calls.count(source, now);
-        }
-        allowed
+        counted(&self.calls, source)
+    }
+
+    /// The same for telling of logouts.
+    pub(crate) fn may_tell_logouts(&self, source: IpAddr) -> bool {
+        counted(&self.logouts, source)
     }
 
     /// Name of the organisation that its people are of.
@@ -97,6 +102,15 @@ impl Oidc {
         }
         Some(url)
     }
+}
+
+fn counted(limit: &Mutex<SourceLimit>, source: IpAddr) -> bool {
+    let (mut limit, now) = (limit.lock(), Instant::now());
+    let allowed = limit.allows(source, now);
+    if allowed {
+        limit.count(source, now);
+    }
+    allowed
 }
 
 /// The provider of this gateway.

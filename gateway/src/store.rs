@@ -128,6 +128,16 @@ impl Store {
         Ok(value)
     }
 
+    /// Lets every further write fail, while reading goes on; `false` lets all pass again.
+    #[cfg(test)]
+    pub(crate) async fn fail_writes(&self, fail: bool) {
+        let pragma = format!("PRAGMA query_only = {}", u8::from(fail));
+        sqlx::query(sqlx::AssertSqlSafe(pragma))
+            .execute(&self.writer)
+            .await
+            .unwrap();
+    }
+
     /// Lets every further write that needs a new page fail as on a full disk.
     #[cfg(test)]
     pub(crate) async fn simulate_full_disk(&self) {

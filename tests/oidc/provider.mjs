@@ -8,6 +8,7 @@
 //   idToken    whether claims are in the ID token (true) or at userinfo only (false, the default)
 //   rotate     true: new signing key, and the old one gone
 //   trick      how the next ID tokens are spoilt: see tricks below; null: not at all
+// POST /sign with { claims, header } answers with a token that is signed with its key.
 import { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
@@ -38,11 +39,14 @@ function start() {
       response_types: ['code'],
       redirect_uris: settings.redirectUris,
       post_logout_redirect_uris: settings.postLogoutRedirectUris,
+      backchannel_logout_uri: settings.backchannelLogoutUri,
+      backchannel_logout_session_required: true,
     }],
     claims: { openid: ['sub'], profile: ['preferred_username', 'groups'] },
     conformIdTokenClaims: !state.idToken,
     cookies: { keys: ['test'] },
     features: {
+      backchannelLogout: { enabled: true },
       devInteractions: { enabled: false },
       deviceFlow: { enabled: true },
       revocation: { enabled: true },
@@ -64,6 +68,7 @@ function start() {
       return { accountId: id, claims: () => ({ sub: id, preferred_username: account.name ?? id, groups: account.groups }) };
     },
   });
+  provider.on('backchannel.error', (ctx, error) => console.error('back-channel logout', error));
   provider.use(async (ctx, next) => {
     await next();
     if (ctx.oidc?.route === 'token' && ctx.body?.id_token && state.trick) {
@@ -120,6 +125,13 @@ async function control(request, response) {
   response.writeHead(204).end();
 }
 
+async function sign(request, response) {
+  const { claims, header } = JSON.parse(await body(request));
+  const key = await jose.importJWK(state.keys[0], 'RS256');
+  const token = await new jose.SignJWT(claims).setProtectedHeader({ alg: 'RS256', kid: state.keys[0].kid, ...header }).sign(key);
+  response.writeHead(200, { 'content-type': 'text/plain' }).end(token);
+}
+
 // The page to log in at: a form with name and password.
 async function interaction(request, response) {
   const details = await provider.interactionDetails(request, response);
@@ -142,6 +154,7 @@ const options = { cert: readFileSync(settings.cert), key: readFileSync(settings.
 createServer(options, (request, response) => {
   const fail = (error) => { console.error(error); response.writeHead(500).end(String(error)); };
   if (request.url === '/test') control(request, response).catch(fail);
+  else if (request.url === '/sign') sign(request, response).catch(fail);
   else if (request.url.startsWith('/interaction/')) interaction(request, response).catch(fail);
   else answer(request, response);
 }).listen(settings.port, '127.0.0.1', () => console.log('ready'));

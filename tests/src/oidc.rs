@@ -89,13 +89,20 @@ impl Plan {
             "clientSecret": CLIENT_SECRET,
             "redirectUris": [format!("https://localhost:{}/api/v1/oidc/callback", gateway.addr.port())],
             "postLogoutRedirectUris": [AFTER_LOGOUT],
+            "backchannelLogoutUri": format!("https://localhost:{}{BACKCHANNEL}", gateway.addr.port()),
             "accounts": accounts,
         });
         let file = self.dir.join("provider.json");
         std::fs::write(&file, settings.to_string())?;
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("oidc/provider.mjs");
+        // It calls the gateway when somebody logs out.
+        let trusted = self.dir.join("gateway.crt");
+        std::fs::write(&trusted, &gateway.tls.cert_pem)?;
         let mut command = Command::new("node");
-        command.arg(program).arg(&file);
+        command
+            .arg(program)
+            .arg(&file)
+            .env("NODE_EXTRA_CA_CERTS", &trusted);
         let mut process = Process::start(&mut command, self.dir.join("provider.log"))?;
         let end = Instant::now() + START;
         while !process.said().lines().any(|line| line == "ready") {
@@ -121,6 +128,9 @@ impl Plan {
 /// Where people go after a logout; nothing is there.
 pub const AFTER_LOGOUT: &str = "https://localhost:1/after-logout";
 
+/// Path at the gateway that the provider tells of logouts.
+pub const BACKCHANNEL: &str = "/api/v1/oidc/backchannel-logout";
+
 /// A running one, and the gateway that it is for.
 pub struct Provider {
     pub process: Process,
@@ -144,6 +154,15 @@ impl Provider {
             .await?;
         ensure!(page.status == 204, "{}", page.body);
         Ok(())
+    }
+
+    /// A token with these claims, signed with the provider's key.
+    pub async fn sign(&self, claims: Value, header: Value) -> anyhow::Result<String> {
+        let url = Url::parse(&format!("https://localhost:{}/sign", self.port))?;
+        let order = json!({"claims": claims, "header": header}).to_string();
+        let page = self.browser().send(Method::POST, &url, &[], &order).await?;
+        ensure!(page.status == 200, "{}", page.body);
+        Ok(page.body)
     }
 
     /// An address of the gateway.

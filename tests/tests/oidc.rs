@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use kantaloupe_tests::{
     bare::{Bare, NAMESPACES, Setup},
     browser::{Browser, Page},
-    oidc::{AFTER_LOGOUT, CLIENT_SECRET, Plan, Provider},
+    oidc::{AFTER_LOGOUT, BACKCHANNEL, CLIENT_SECRET, Plan, Provider},
     processes::Gateway,
     tunnel::{Tls, localhost},
 };
@@ -268,6 +268,155 @@ async fn a_page_takes_its_session_once_and_no_other_host_is_returned_to() -> any
     ensure!(ended.location()?.as_str().starts_with(AFTER_LOGOUT), "{ended:?}");
     let asked = site.provider.authorize(&mut browser, "", None).await;
     ensure!(asked.is_err(), "the provider asks again");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_at_the_provider_ends_the_session_here_and_no_forged_one_does() -> anyhow::Result<()> {
+    let site = Site::start().await?;
+    let log_in = async || {
+        let mut browser = site.provider.browser();
+        let back = site.back(&mut browser).await?;
+        let page = browser.get(&back).await?;
+        ensure!(page.status == 201, "{page:?}");
+        let token = page.json()?["token"].as_str().context("no token")?.to_owned();
+        anyhow::Ok((browser, token))
+    };
+    let status = async |token: &str| {
+        let who = site
+            .call(token, Method::GET, "/api/v1/whoami", Value::Null)
+            .await?;
+        anyhow::Ok(who.status.as_u16())
+    };
+    let (mut browser, first) = log_in().await?;
+    let (_other, second) = log_in().await?;
+    // The provider itself: its page for logging out, and then its call to the gateway.
+    let end = Url::parse(&format!("https://localhost:{}/session/end", site.provider.port))?;
+    let page = browser.get(&end).await?;
+    let xsrf = page.field("xsrf")?;
+    let confirm = Url::parse(&format!("{end}/confirm"))?;
+    browser
+        .post(&confirm, &[("xsrf", &xsrf), ("logout", "yes")])
+        .await?;
+    ensure!(
+        (status(&first).await?, status(&second).await?) == (401, 200),
+        "only the session that was ended is over: {}",
+        site.provider.process.said()
+    );
+    // What others could send instead, each but for one thing a logout of ann.
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_secs();
+    let claims = json!({
+        "iss": format!("https://localhost:{}", site.provider.port), "aud": "kantaloupe", "sub": "ann", "iat": now, "exp": now + 120,
+        "jti": "once", "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+    });
+    let send = async |token: &str| {
+        let url = site.provider.at_gateway(BACKCHANNEL)?;
+        let form = [("content-type", "application/x-www-form-urlencoded")];
+        let page = site
+            .provider
+            .browser()
+            .send(Method::POST, &url, &form, &format!("logout_token={token}"))
+            .await?;
+        anyhow::Ok(page.status.as_u16())
+    };
+    let kind = json!({"typ": "logout+jwt"});
+    for (change, what) in [
+        (json!({"iss": "https://evil.example"}), "another issuer"),
+        (json!({"aud": "another-client"}), "another client"),
+        (json!({"iat": now - 7200, "exp": now - 7000}), "an old one"),
+        (
+            json!({"iat": now - 7200, "exp": now + 7200}),
+            "one that never ends",
+        ),
+        (json!({"iat": now + 7200, "exp": now + 7300}), "one of tomorrow"),
+        (json!({"iat": null}), "no time"),
+        (json!({"jti": null}), "no name"),
+        (json!({"nonce": "n"}), "an ID token"),
+        (json!({"events": null}), "no event"),
+        (
+            json!({"events": {"http://schemas.openid.net/event/other": {}}}),
+            "another event",
+        ),
+        (
+            json!({"events": {"http://schemas.openid.net/event/backchannel-logout": true}}),
+            "an event that is none",
+        ),
+        (json!({"sub": null}), "nobody"),
+        (json!({"sub": ["ann"]}), "no name of a person"),
+    ] {
+        let mut spoilt = claims.clone();
+        for (name, value) in change.as_object().context("an object")? {
+            match value {
+                Value::Null => spoilt.as_object_mut().context("an object")?.remove(name),
+                value => spoilt
+                    .as_object_mut()
+                    .context("an object")?
+                    .insert(name.clone(), value.clone()),
+            };
+        }
+        let token = site.provider.sign(spoilt, kind.clone()).await?;
+        ensure!(send(&token).await? == 400, "{what}");
+    }
+    let good = site.provider.sign(claims.clone(), kind.clone()).await?;
+    for (token, what) in [
+        (format!("{}AAAA", &good[..good.len() - 4]), "another signature"),
+        (
+            site.provider
+                .sign(claims.clone(), json!({"typ": "at+jwt"}))
+                .await?,
+            "an access token",
+        ),
+        (format!("{good}&logout_token={good}"), "two"),
+        (String::new(), "none"),
+        ("x".repeat(200_000), "a long one"),
+    ] {
+        let status = send(&token).await?;
+        ensure!(
+            status == 400 || (what == "a long one" && status == 413),
+            "{what}: {status}"
+        );
+    }
+    ensure!(
+        status(&second).await? == 200,
+        "nothing of that has ended a session"
+    );
+    ensure!(send(&good).await? == 200, "a good one");
+    ensure!(
+        status(&second).await? == 401,
+        "all sessions of the person are over"
+    );
+    let (_third, third) = log_in().await?;
+    ensure!(send(&good).await? == 400, "a token is good once");
+    ensure!(
+        status(&third).await? == 200,
+        "the new session is not ended by the old token"
+    );
+    // In the audit: each end, and who could not log in.
+    site.provider.set(json!({"trick": "nonce"})).await?;
+    let page = site.provider.login("ann").await?;
+    ensure!(page.status == 502, "{page:?}");
+    let audit = site
+        .gateway
+        .json(Method::GET, "/api/v1/audit?phase=event&limit=200", None)
+        .await?;
+    let entries = audit["items"].as_array().context("no list")?;
+    let count = |verb: &str, decision: &str, reason: &str| {
+        entries
+            .iter()
+            .filter(|entry| entry["verb"] == verb && entry["decision"] == decision)
+            .filter(|entry| entry["reason"].as_str().is_some_and(|text| text.contains(reason)))
+            .count()
+    };
+    ensure!(
+        count("logout", "allow", "the provider has ended the session") == 2,
+        "{audit}"
+    );
+    ensure!(
+        count("login", "deny", "is not the answer to this login") == 1,
+        "{audit}"
+    );
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     extract::{Admin, Auditor, JsonBody, no_cluster},
+    paging::{Paging, by_time},
     users::{check_group, no_user},
 };
 use crate::{
@@ -117,6 +118,8 @@ pub(super) struct NamespacesJson<'a>(pub(super) &'a Namespaces);
 #[derive(Serialize)]
 struct List<'a> {
     items: Vec<BindingJson<'a>>,
+    #[serde(rename = "nextCursor", skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 impl Serialize for NamespacesJson<'_> {
@@ -270,13 +273,20 @@ fn shown(app: &App, organization_id: &str, id: &str, status: StatusCode) -> Resu
     Ok((status, Json(BindingJson::of(app, &people, binding))).into_response())
 }
 
-pub(super) async fn list(Auditor(caller): Auditor, State(app): State<Arc<App>>) -> Response {
+pub(super) async fn list(
+    Auditor(caller): Auditor,
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let paging = Paging::read(query.as_deref())?;
     let people = app.people.current();
-    let items = people
-        .bindings(&caller.organization_id)
+    let bindings = people.bindings(&caller.organization_id);
+    let (bindings, next_cursor) = paging.page(bindings, |binding| by_time(binding.created_at, &binding.id));
+    let items = bindings
+        .into_iter()
         .map(|binding| BindingJson::of(&app, &people, binding))
         .collect();
-    Json(List { items }).into_response()
+    Ok(Json(List { items, next_cursor }).into_response())
 }
 
 pub(super) async fn get(

@@ -6,6 +6,7 @@ use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, RawPathParams},
 };
+use bytes::Bytes;
 use http::{Request, StatusCode, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use kantaloupe_checks::Code;
@@ -187,6 +188,14 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for AgentBody<T> {
 }
 
 async fn read_json<T: DeserializeOwned>(request: Request<Body>, limit: usize) -> Result<T, ApiError> {
+    let bytes = read_body(request, limit).await?;
+    // serde names the field; it shows values only of the wrong type, and secrets are texts where texts belong.
+    serde_json::from_slice(&bytes)
+        .map_err(|e| ApiError::invalid(format!("The body is not what is expected: {e}")))
+}
+
+/// The body of a request, as far as the limit and in time.
+pub(super) async fn read_body(request: Request<Body>, limit: usize) -> Result<Bytes, ApiError> {
     let body = Limited::new(request.into_body(), limit);
     let body = timeout(BODY_TIMEOUT, body.collect()).await.map_err(|_| {
         ApiError::new(
@@ -195,17 +204,13 @@ async fn read_json<T: DeserializeOwned>(request: Request<Body>, limit: usize) ->
             "The body did not arrive in time",
         )
     })?;
-    let bytes = body
-        .map_err(|error| {
-            if error.is::<http_body_util::LengthLimitError>() {
-                let what = format!("The body is larger than {limit} bytes");
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SRV_008, what)
-            } else {
-                ApiError::invalid("The body did not arrive as a whole")
-            }
-        })?
-        .to_bytes();
-    // serde names the field; it shows values only of the wrong type, and secrets are texts where texts belong.
-    serde_json::from_slice(&bytes)
-        .map_err(|e| ApiError::invalid(format!("The body is not what is expected: {e}")))
+    let body = body.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            let what = format!("The body is larger than {limit} bytes");
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SRV_008, what)
+        } else {
+            ApiError::invalid("The body did not arrive as a whole")
+        }
+    })?;
+    Ok(body.to_bytes())
 }

@@ -4,17 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Json, Router,
-    extract::{Query, State},
+    extract::{Query, Request, State},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    extract::{Caller, JsonBody},
+    extract::{Caller, JsonBody, read_body},
     login::{audited, session_json},
     no_store,
 };
@@ -39,6 +39,8 @@ const HANDOVER_COOKIE: &str = "__Host-kantaloupe-session";
 const HANDOVER_SECS: i64 = 60;
 /// When a source that calls too often may come back.
 const CALLS_WINDOW: Duration = Duration::from_mins(1);
+/// Bytes of the form that tells of a logout: the longest token, and as much for its encoding.
+const MAX_LOGOUT: usize = 128 << 10;
 /// Bytes of a cookie header that is looked at; browsers send at most 16 KiB.
 const MAX_COOKIES: usize = 16 << 10;
 
@@ -50,6 +52,7 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/api/v1/oidc/device", post(start_device))
         .route("/api/v1/oidc/device/token", post(poll_device))
         .route("/api/v1/oidc/refresh", post(refresh))
+        .route("/api/v1/oidc/backchannel-logout", post(logout_by_provider))
 }
 
 #[derive(Deserialize)]
@@ -305,6 +308,42 @@ async fn refresh(
         .ok_or_else(|| ApiError::invalid("This is no session that the provider can be asked about again"))?;
     oidc::refresh_one(&app, &session, App::now()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The provider tells of a logout. Whoever calls shows nothing but the token, which only the provider can sign.
+async fn logout_by_provider(
+    State(app): State<Arc<App>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let oidc = oidc::of(&app)?;
+    if !oidc.may_tell_logouts(peer.ip()) {
+        return Err(ApiError::too_many(
+            "Too many logouts from this address",
+            CALLS_WINDOW,
+        ));
+    }
+    let body = read_body(request, MAX_LOGOUT).await?;
+    let mut tokens = url::form_urlencoded::parse(&body).filter(|(name, _)| name == "logout_token");
+    let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
+        return Err(ApiError::invalid("There is not one logout_token in the form"));
+    };
+    let token = SecretString::from(token.into_owned());
+    let ended = oidc::logout_by_provider(&app, &token, App::now()).await;
+    let count = ended.map_err(|error| {
+        let refused = matches!(
+            &error,
+            AdmitError::Oidc(OidcError::Token(_) | OidcError::Claims(_))
+        );
+        let mut error = ApiError::from(error);
+        if refused {
+            // The caller's mistake, and not the provider's (section 2.8).
+            error.status = StatusCode::BAD_REQUEST;
+        }
+        error
+    })?;
+    tracing::info!(count, %peer, "the provider has ended sessions");
+    Ok(no_store(StatusCode::OK.into_response()))
 }
 
 fn to(location: &str) -> Result<Response, ApiError> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     extract::{Admin, Caller, JsonBody, standing},
     no_store,
+    paging::{Paging, by_time},
     visible::Visible,
 };
 use crate::{
@@ -74,6 +75,8 @@ struct Created<'a> {
 #[derive(Serialize)]
 struct List {
     items: Vec<TokenJson>,
+    #[serde(rename = "nextCursor", skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 impl TokenJson {
@@ -234,27 +237,34 @@ fn unscoped(caller: &Identity) -> Result<(), ApiError> {
     }
 }
 
-pub(super) async fn list(Caller(caller): Caller, State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    shown(&app, &caller.user_id).await
+pub(super) async fn list(
+    Caller(caller): Caller,
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    shown(&app, &caller.user_id, query.as_deref()).await
 }
 
 pub(super) async fn list_of(
     Caller(caller): Caller,
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let people = app.people.current();
     let user = super::users::readable(&app, &people, &caller, &name)?;
-    shown(&app, &user.id).await
+    shown(&app, &user.id, query.as_deref()).await
 }
 
-async fn shown(app: &App, user_id: &str) -> Result<Response, ApiError> {
+async fn shown(app: &App, user_id: &str, query: Option<&str>) -> Result<Response, ApiError> {
+    let paging = Paging::read(query)?;
     let tokens = app.store.api_tokens(user_id).await?;
+    let (tokens, next_cursor) = paging.page(tokens, |token| by_time(token.created_at, &token.id));
     let items = tokens
         .into_iter()
         .map(|token| TokenJson::of(app, token))
         .collect();
-    Ok(Json(List { items }).into_response())
+    Ok(Json(List { items, next_cursor }).into_response())
 }
 
 /// Deletes a token: one's own, and for administrators every one of the organisation.

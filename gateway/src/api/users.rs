@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, RawQuery, State},
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
@@ -14,6 +14,7 @@ use super::{
     bindings::{NamespacesJson, ScopeJson},
     extract::{Admin, Auditor, Caller, JsonBody, standing},
     organizations::Reference,
+    paging::Paging,
 };
 use crate::{
     app::App,
@@ -72,6 +73,8 @@ pub(super) struct UserJson<'a> {
 #[derive(Serialize)]
 struct List<'a> {
     items: Vec<UserJson<'a>>,
+    #[serde(rename = "nextCursor", skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -206,11 +209,17 @@ fn check_new(people: &People, row: &UserRow) -> Result<(), ChangeError> {
     Ok(())
 }
 
-pub(super) async fn list(Auditor(caller): Auditor, State(app): State<Arc<App>>) -> Response {
+pub(super) async fn list(
+    Auditor(caller): Auditor,
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let paging = Paging::read(query.as_deref())?;
     let people = app.people.current();
     let users = people.users(&caller.organization_id);
+    let (users, next_cursor) = paging.page(users, |user| user.name.clone());
     let items = users.into_iter().map(UserJson::of).collect();
-    Json(List { items }).into_response()
+    Ok(Json(List { items, next_cursor }).into_response())
 }
 
 pub(super) async fn get(

@@ -10,11 +10,11 @@ use url::Url;
 
 use super::{
     cached::Cached,
-    claims::{self, Expected, IdToken},
+    claims::{self, Expected, IdToken, LogoutToken},
     config::OidcConfig,
     fault::{OidcError, said},
     http::{Answer, Auth, Http},
-    jws::{Keys, Token},
+    jws::{JwsError, Keys, Token},
     metadata::{self, HttpsUrl, Metadata, SecretIn},
 };
 use crate::secret::Secret;
@@ -25,6 +25,8 @@ const METADATA_FOR: Duration = Duration::from_hours(1);
 const KEYS_FOR: Duration = Duration::from_mins(10);
 /// `typ` of an ID token.
 const ID_TOKEN: &str = "JWT";
+/// `typ` of a logout token.
+const LOGOUT_TOKEN: &str = "logout+jwt";
 
 /// Somebody, as the provider knows him.
 #[derive(Debug)]
@@ -142,6 +144,19 @@ impl Provider {
             }
             verified => Ok(verified?),
         }
+    }
+
+    /// What a logout token says, if it is this provider's.
+    pub(crate) async fn logout(&self, token: &SecretString, now: i64) -> Result<LogoutToken, OidcError> {
+        let payload = match self.verify(token, LOGOUT_TOKEN).await {
+            // The kind is only recommended; what it is for is in its claims.
+            Err(OidcError::Token(JwsError::Kind)) => self.verify(token, ID_TOKEN).await?,
+            verified => verified?,
+        };
+        let OidcConfig {
+            issuer, client_id, ..
+        } = &self.config;
+        Ok(claims::check_logout(&payload, issuer, client_id, now)?)
     }
 
     /// Exchanges a code for tokens.

@@ -101,7 +101,7 @@ pub(crate) async fn refresh_one(
 }
 
 /// Says so in the audit. It ends also if that cannot be written.
-fn ended(app: &App, session: &ProviderSession, why: &str) {
+pub(super) fn ended(app: &App, session: &ProviderSession, why: &str) {
     let people = app.people.current();
     let Some(user) = people.user(&session.user_id) else {
         return;

@@ -232,6 +232,27 @@ impl Store {
         Ok(row)
     }
 
+    /// Sessions of a provider that a logout there ends: those with that name, or all of the person if it names none. Of a session whose name
+    /// the provider never told, only the person is known.
+    pub(crate) async fn sessions_of(
+        &self,
+        issuer: &str,
+        subject: Option<&str>,
+        session: Option<&str>,
+    ) -> Result<Vec<ProviderSession>, StoreError> {
+        let rows = sqlx::query_as(
+            "SELECT * FROM provider_sessions
+             WHERE issuer = ?1 AND (?2 IS NULL OR subject = ?2)
+               AND (?3 IS NULL OR session = ?3 OR (session IS NULL AND ?2 IS NOT NULL))",
+        )
+        .bind(issuer)
+        .bind(subject)
+        .bind(session)
+        .fetch_all(&self.writer)
+        .await?;
+        Ok(rows)
+    }
+
     /// Sessions that can be asked about and were not since `before`, those that waited longest first.
     pub(crate) async fn sessions_to_check(
         &self,

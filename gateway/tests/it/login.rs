@@ -444,11 +444,17 @@ async fn bodies_that_are_no_logins_are_refused_and_show_no_secret() {
     assert_eq!(status, 413);
     let (status, ..) = login(&testbed.client, named("admin", &"x".repeat(60_000))).await;
     assert_eq!(status, 401);
+    // Each is counted by how it ended.
+    let metrics = testbed.admin("/metrics").await;
+    let refused = "kantaloupe_gateway_logins_total{method=\"password\",outcome=\"refused\"} ";
+    let line = metrics.lines().find(|line| line.starts_with(refused)).unwrap();
+    assert_ne!(line.strip_prefix(refused), Some("0"), "{line}");
     // Without a provider its paths say so.
     for (method, path) in [
         (Method::GET, "login"),
         (Method::POST, "device"),
         (Method::POST, "session"),
+        (Method::POST, "backchannel-logout"),
     ] {
         let (status, _) = testbed
             .client

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     agent::connected,
+    audit::entries,
     client::{Client, Testbed, empty},
 };
 
@@ -781,8 +782,89 @@ async fn whoever_is_locked_out_gets_in_again() {
     assert_eq!(again.call(Method::GET, "/api/v1/users", Value::Null).await.0, 200);
     let old = again.with_token(&admin.token);
     assert_eq!(old.call(Method::GET, "/api/v1/whoami", Value::Null).await.0, 401);
+    // It is in the audit, between the two gateways, whose chain goes on.
+    let found = entries(&again, "verb=reset").await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (
+            &found[0]["phase"],
+            &found[0]["resource"],
+            &found[0]["name"],
+            &found[0]["decision"]
+        ),
+        (&json!("event"), &json!("users"), &json!("admin"), &json!("allow"))
+    );
+    let all = entries(&again, "limit=1000").await;
+    let verbs: Vec<_> = all
+        .iter()
+        .filter(|entry| entry["resource"] == "gateway")
+        .map(|entry| &entry["verb"])
+        .collect();
+    assert_eq!(verbs, ["start", "stop", "start", "stop", "start"]);
+    for pair in all.windows(2) {
+        assert_eq!(
+            pair[0]["prev"], pair[1]["hash"],
+            "newest first, each with the hash of the one before"
+        );
+    }
+    // A gateway that runs is not passed by.
+    app::reset_admin(dir.path()).await.unwrap_err();
+    assert_eq!(again.call(Method::GET, "/api/v1/users", Value::Null).await.0, 200);
     // A mistyped folder is not made into one.
     let nowhere = dir.path().join("nowhere");
     app::reset_admin(&nowhere).await.unwrap_err();
     assert!(!nowhere.exists());
+}
+
+#[tokio::test]
+async fn lists_of_users_bindings_and_tokens_come_in_pages() {
+    let testbed = Testbed::start().await;
+    let admin = &testbed.client;
+    for n in 0..7 {
+        let name = format!("u{n}");
+        service(admin, &name).await;
+        bind(admin, &name, "viewer", organization(), Value::Null).await;
+        made(admin, "/api/v1/tokens", json!({ "name": name })).await;
+    }
+    for (path, field, count) in [("users", "name", 8), ("bindings", "id", 8), ("tokens", "id", 8)] {
+        let path = format!("/api/v1/{path}");
+        let values = |page: &Value| -> Vec<Value> {
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|item| item[field].clone())
+                .collect()
+        };
+        let (_, whole) = admin.call(Method::GET, &path, Value::Null).await;
+        assert_eq!(
+            (values(&whole).len(), whole.get("nextCursor")),
+            (count, None),
+            "{path}: as before"
+        );
+        let (mut paged, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let (status, page) = admin
+                .call(Method::GET, &format!("{path}?limit=3{cursor}"), Value::Null)
+                .await;
+            assert_eq!(status, 200, "{page}");
+            assert!(values(&page).len() <= 3);
+            paged.extend(values(&page));
+            match page["nextCursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        let key = |value: &Value| value.to_string();
+        let (mut a, mut b) = (values(&whole), paged.clone());
+        a.sort_by_key(key);
+        b.sort_by_key(key);
+        assert_eq!(a, b, "{path}: each once");
+        for wrong in ["limit=x", "cursor=%21", "user=a"] {
+            let (status, _) = admin
+                .call(Method::GET, &format!("{path}?{wrong}"), Value::Null)
+                .await;
+            assert_eq!(status, 400, "{path}?{wrong}");
+        }
+    }
 }
