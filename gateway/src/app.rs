@@ -43,7 +43,7 @@ use crate::{
     oidc, people,
     recording::{self, Recorder},
     route::Routes,
-    store::{DEFAULT_ORGANIZATION, Store, StoreError},
+    store::{Store, StoreError},
     tls,
 };
 
@@ -415,7 +415,7 @@ pub async fn reset_admin(data_dir: &Path) -> Result<PathBuf, StartError> {
 async fn reset_audited(data_dir: &Path, audit: &Audit) -> Result<PathBuf, StartError> {
     let in_store = |e: StoreError| StartError::store(data_dir, &e);
     let entry = |decision, reason: &str| audit::Entry {
-        organization: DEFAULT_ORGANIZATION.into(),
+        organization: people::ORGANIZATION.into(),
         verb: "reset".into(),
         group: "gateway".into(),
         resource: "users".into(),

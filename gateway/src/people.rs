@@ -17,7 +17,7 @@ use std::sync::{
 use parking_lot::RwLock;
 
 pub(crate) use self::{
-    administrator::{ADMIN, create_first_admin, reset_admin},
+    administrator::{ADMIN, ORGANIZATION, create_first_admin, reset_admin},
     change::{ChangeError, change, check_name, reload},
     model::{Binding, People, Place, Role, Subject, User},
     rights::{Holding, Rights, Scope, Standing},

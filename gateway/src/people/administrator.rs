@@ -11,6 +11,8 @@ use crate::{
     },
 };
 
+/// Name of his organisation, the first.
+pub(crate) const ORGANIZATION: &str = "default";
 /// His name.
 pub(crate) const ADMIN: &str = "admin";
 
