@@ -51,6 +51,8 @@ function start() {
       deviceFlow: { enabled: true },
       revocation: { enabled: true },
     },
+    // Its own one calls no address of this machine, where the gateway is.
+    fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
     pkce: { required: () => true },
     interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
     issueRefreshToken: () => true,
