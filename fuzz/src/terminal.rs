@@ -48,12 +48,12 @@ fn read(protocol: Protocol, client: &[u8], server: &[u8], piece: usize) -> Seen 
     };
     for piece in client.chunks(piece.min(client.len().max(1))) {
         if error.is_none() {
-            error = terminal.from_client(piece, &mut take).err();
+            error = terminal.client_sends(piece, &mut take).err();
         }
     }
     for piece in server.chunks(piece.min(server.len().max(1))) {
         if error.is_none() {
-            error = terminal.from_server(piece, &mut take).err();
+            error = terminal.server_sends(piece, &mut take).err();
         }
     }
     seen.error = error;

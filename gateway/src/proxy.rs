@@ -215,9 +215,10 @@ async fn admit(
         role = %authorized.grant().role, cluster = %cluster.id, verb = %info.verb, resource = %info.resource,
         subresource = %info.subresource, namespace = %info.namespace, request_id = %id, peer = %origin.peer, "request"
     );
-    let wanted = match kantaloupe_tunnel::upgrade::is_upgrade(user) {
-        true => app.recorder.wants(info, user.uri().query()),
-        false => Wanted::No,
+    let wanted = if kantaloupe_tunnel::upgrade::is_upgrade(user) {
+        app.recorder.wants(info, user.uri().query())
+    } else {
+        Wanted::No
     };
     if wanted == Wanted::Refused {
         let what = "terminal sessions are recorded here, and those through the kubelet's own API cannot be";

@@ -83,16 +83,14 @@ pub(super) async fn forward(
         discard(recording).await;
         return Ok(answer(Response::from_parts(head, body), lease));
     }
-    let recording = match recording {
-        Some(recording) => match recording::protocol(&protocol, &head.headers) {
-            Some(protocol) => Some((recording, protocol)),
-            None => {
-                recording.discard().await;
-                let what = "the API server has chosen a protocol that cannot be recorded";
-                return Err((Outcome::Broken, Refusal::not_recordable(what)));
-            }
-        },
-        None => None,
+    let recording = match (recording, recording::protocol(&protocol, &head.headers)) {
+        (None, _) => None,
+        (Some(recording), Some(protocol)) => Some((recording, protocol)),
+        (Some(recording), None) => {
+            recording.discard().await;
+            let what = "the API server has chosen a protocol that cannot be recorded";
+            return Err((Outcome::Broken, Refusal::not_recordable(what)));
+        }
     };
     strip_for_other_names(&mut head.headers);
     if recording.is_some()

@@ -120,12 +120,7 @@ mod tests {
         let (mut encoder, mut lines) = (Encoder::default(), head(7, "a \"b\""));
         let text = "上海\u{1b}[0m\r\n".as_bytes();
         for byte in text {
-            encoder.output(
-                Duration::from_micros(1_500_000),
-                Output::Out,
-                &[*byte],
-                &mut lines,
-            );
+            encoder.output(Duration::from_millis(1500), Output::Out, &[*byte], &mut lines);
             // The other output in between does not mix in.
             encoder.output(Duration::ZERO, Output::Err, b"", &mut lines);
         }

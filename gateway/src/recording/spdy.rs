@@ -83,7 +83,7 @@ enum Piece<'a> {
 
 impl Session {
     /// Takes bytes of the client. `size` gets what is sent about the terminal's size.
-    pub(super) fn from_client(
+    pub(super) fn client_sends(
         &mut self,
         mut bytes: &[u8],
         size: &mut impl FnMut(&[u8]),
@@ -103,7 +103,7 @@ impl Session {
     }
 
     /// Takes bytes of the server. `shown` gets what the user is shown.
-    pub(super) fn from_server(
+    pub(super) fn server_sends(
         &mut self,
         mut bytes: &[u8],
         shown: &mut impl FnMut(Output, &[u8]),
@@ -235,16 +235,16 @@ impl Frames {
 
 /// The frame that a head begins, and whether nothing follows.
 fn begin(head: [u8; HEAD], of_client: bool) -> Result<(Frame, bool), Undecodable> {
-    let [a, b, c, d, _flags, e, f, g] = head;
-    let left = usize::from(e) << 16 | usize::from(f) << 8 | usize::from(g);
-    if a & CONTROL == 0 {
-        let stream = u32::from_be_bytes([a, b, c, d]);
+    let [first, second, third, fourth, _flags, length @ ..] = head;
+    let left = length.iter().fold(0, |left, byte| left << 8 | usize::from(*byte));
+    if first & CONTROL == 0 {
+        let stream = u32::from_be_bytes([first, second, third, fourth]);
         return Ok((Frame::Data { stream, left }, left == 0));
     }
-    if u16::from_be_bytes([a & !CONTROL, b]) != VERSION {
+    if u16::from_be_bytes([first & !CONTROL, second]) != VERSION {
         return Err(Undecodable("a frame is of another version of SPDY"));
     }
-    let opens = match u16::from_be_bytes([c, d]) {
+    let opens = match u16::from_be_bytes([third, fourth]) {
         SYN_STREAM if of_client => true,
         SYN_STREAM => return Err(Undecodable("the server opens a stream")),
         SYN_REPLY | HEADERS if of_client => false,
@@ -255,7 +255,7 @@ fn begin(head: [u8; HEAD], of_client: bool) -> Result<(Frame, bool), Undecodable
         SETTINGS if left % 8 == 4 && left <= MAX_BLOCK => return Ok((Frame::Skip { left }, false)),
         _ => return Err(Undecodable("a frame has an unknown form")),
     };
-    if left > MAX_BLOCK || left < 4 {
+    if !(4..=MAX_BLOCK).contains(&left) {
         return Err(Undecodable("a frame has too long or too short headers"));
     }
     let bytes = Vec::with_capacity(left);

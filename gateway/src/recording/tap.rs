@@ -101,7 +101,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Tap<IO> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         let new = &buf.filled()[before..];
-        let decoded = this.record(|terminal, mut each| terminal.from_client(new, &mut each));
+        let decoded = this.record(|terminal, mut each| terminal.client_sends(new, &mut each));
         if decoded.is_err() {
             buf.set_filled(before);
             return Poll::Pending; // for ever: the session is being ended
@@ -121,7 +121,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Tap<IO> {
         ready!(this.shared.poll_room(cx));
         let new = buf.get(this.ahead..).unwrap_or_default();
         if !new.is_empty() {
-            let decoded = this.record(|terminal, mut each| terminal.from_server(new, &mut each));
+            let decoded = this.record(|terminal, mut each| terminal.server_sends(new, &mut each));
             this.ahead = buf.len();
             if decoded.is_err() {
                 return Poll::Pending; // for ever: the session is being ended

@@ -91,7 +91,11 @@ impl Terminal {
     }
 
     /// Takes bytes that the client sends, before they go on.
-    pub fn from_client(&mut self, bytes: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), Undecodable> {
+    pub fn client_sends(
+        &mut self,
+        bytes: &[u8],
+        each: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Undecodable> {
         let resizes = &mut self.resizes;
         match &mut self.decoder {
             Decoder::WebSocket { client, .. } => client.feed(bytes, &mut |channel, bytes| match channel {
@@ -103,12 +107,16 @@ impl Terminal {
                 _ if bytes.is_empty() => Ok(()),
                 _ => Err(Undecodable("the client sends on a channel that is not its own")),
             }),
-            Decoder::Spdy(session) => session.from_client(bytes, &mut |bytes| resizes.feed(bytes, each)),
+            Decoder::Spdy(session) => session.client_sends(bytes, &mut |bytes| resizes.feed(bytes, each)),
         }
     }
 
     /// Takes bytes that the server sends, before they go on.
-    pub fn from_server(&mut self, bytes: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), Undecodable> {
+    pub fn server_sends(
+        &mut self,
+        bytes: &[u8],
+        each: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), Undecodable> {
         match &mut self.decoder {
             Decoder::WebSocket { server, .. } => server.feed(bytes, &mut |channel, bytes| {
                 let from = match channel {
@@ -123,7 +131,7 @@ impl Terminal {
                 Ok(())
             }),
             Decoder::Spdy(session) => {
-                session.from_server(bytes, &mut |from, bytes| each(Event::Output { from, bytes }))
+                session.server_sends(bytes, &mut |from, bytes| each(Event::Output { from, bytes }))
             }
         }
     }

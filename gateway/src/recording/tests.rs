@@ -69,6 +69,8 @@ async fn audit(dir: &TempDir) -> Arc<Audit> {
     Arc::new(Audit::open(dir.path(), AuditConfig::default()).await.unwrap())
 }
 
+const EXEC: &str = "/api/v1/namespaces/a/pods/p/exec";
+
 #[test]
 fn terminals_are_what_kubernetes_takes_for_one() {
     let wants = |mode, path: &str, query: &str| {
@@ -79,7 +81,6 @@ fn terminals_are_what_kubernetes_takes_for_one() {
         let info = request::parse(&http::Method::POST, path, Some(query)).unwrap();
         Recorder::new(Path::new("/"), config, AuditFailure::Refuse).wants(&info, Some(query))
     };
-    const EXEC: &str = "/api/v1/namespaces/a/pods/p/exec";
     for query in [
         "tty=true",
         "command=sh&tty=1",

@@ -191,16 +191,14 @@ impl Direction {
                 &self.plain
             }
         };
-        match self.message {
-            Message::Channel(channel) => each(channel, payload),
-            _ => {
-                let Some((channel, rest)) = payload.split_first() else {
-                    return Ok(());
-                };
-                self.message = Message::Channel(*channel);
-                each(*channel, rest)
-            }
+        if let Message::Channel(channel) = self.message {
+            return each(channel, payload);
         }
+        let Some((channel, rest)) = payload.split_first() else {
+            return Ok(());
+        };
+        self.message = Message::Channel(*channel);
+        each(*channel, rest)
     }
 }
 

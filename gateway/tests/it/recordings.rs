@@ -229,9 +229,12 @@ async fn what_is_no_terminal_or_does_not_come_about_leaves_no_recording() {
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries
-        .flat_map(|entry| match entry.file_type().unwrap().is_dir() {
-            true => walk(&entry.path()),
-            false => vec![entry.path()],
+        .flat_map(|entry| {
+            if entry.file_type().unwrap().is_dir() {
+                walk(&entry.path())
+            } else {
+                vec![entry.path()]
+            }
         })
         .collect()
 }

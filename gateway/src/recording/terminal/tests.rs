@@ -29,13 +29,13 @@ impl Seen {
 fn client(terminal: &mut Terminal, bytes: &[u8], piece: usize, seen: &mut Seen) -> Result<(), Undecodable> {
     bytes
         .chunks(piece)
-        .try_for_each(|piece| terminal.from_client(piece, &mut |event| seen.take(event)))
+        .try_for_each(|piece| terminal.client_sends(piece, &mut |event| seen.take(event)))
 }
 
 fn server(terminal: &mut Terminal, bytes: &[u8], piece: usize, seen: &mut Seen) -> Result<(), Undecodable> {
     bytes
         .chunks(piece)
-        .try_for_each(|piece| terminal.from_server(piece, &mut |event| seen.take(event)))
+        .try_for_each(|piece| terminal.server_sends(piece, &mut |event| seen.take(event)))
 }
 
 /// A frame of WebSocket.
@@ -45,11 +45,11 @@ fn frame(first: u8, mask: Option<[u8; 4]>, payload: &[u8]) -> Vec<u8> {
     match payload.len() {
         len @ ..126 => frame.push(bit | u8::try_from(len).unwrap()),
         len @ ..65536 => {
-            frame.push(bit | 126);
+            frame.push(bit | 0x7e);
             frame.extend_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
         }
         len => {
-            frame.push(bit | 127);
+            frame.push(bit | 0x7f);
             frame.extend_from_slice(&(len as u64).to_be_bytes());
         }
     }
@@ -240,7 +240,7 @@ fn what_the_ends_of_kubernetes_do_not_send_ends_the_session() {
             syn([0, 0, 0, 1], &[&block[..6], &[0xff; 40]].concat()),
             "what is not compressed",
         ),
-        (syn([0, 0, 0, 1], &[0; 17 << 10]), "endless headers"),
+        (syn([0, 0, 0, 1], &vec![0; 17 << 10]), "endless headers"),
         (control(1, &[0; 3]), "no stream"),
         (data(1, b"x"), "a stream that is not open"),
     ] {
@@ -258,7 +258,7 @@ fn what_the_ends_of_kubernetes_do_not_send_ends_the_session() {
     for bytes in [
         syn([0, 0, 0, 2], block),
         data(1 << 30, b"x"),
-        control(8, &[0; 17 << 10]),
+        control(8, &vec![0; 17 << 10]),
     ] {
         let mut terminal = Terminal::new(Protocol::Spdy);
         server(&mut terminal, &bytes, 5, &mut Seen::default()).unwrap_err();
