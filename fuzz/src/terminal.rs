@@ -42,7 +42,7 @@ fn read(protocol: Protocol, client: &[u8], server: &[u8], piece: usize) -> Seen 
     let mut error = None;
     let mut take = |event: Event<'_>| match event {
         Event::Output { from, bytes } => {
-            seen.shown[usize::from(from == Output::Err)].extend_from_slice(bytes)
+            seen.shown[usize::from(from == Output::Err)].extend_from_slice(bytes);
         }
         Event::Resize { columns, rows } => seen.sizes.push((columns, rows)),
     };
