@@ -556,7 +556,8 @@ impl Person {
             .await?;
         ensure!(status.is_success(), "{status}");
         let sha256 = digest(&SHA256, &cast);
-        let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digits = sha256.as_ref().iter();
+        let sha256 = digits.fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         ensure!(item["sha256"] == sha256.as_str(), "{item}: {sha256}");
         let audit = world
             .gateway
