@@ -28,7 +28,9 @@ pub(super) struct Key {
 
 #[derive(Debug, Clone, Copy)]
 struct Row {
-    key: Key,
+    // The parts of its key, which leave no gap here.
+    id: super::Id,
+    kind: Kind,
     /// Where its content is made: the kind says what the number means.
     origin: u32,
     revision: u64,
@@ -36,6 +38,15 @@ struct Row {
     hash: u64,
     previous: u32,
     next: u32,
+}
+
+impl Row {
+    fn key(&self) -> Key {
+        Key {
+            id: self.id,
+            kind: self.kind,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -110,7 +121,8 @@ impl Journal {
             return true;
         }
         let new = Row {
-            key,
+            id: key.id,
+            kind: key.kind,
             origin,
             revision: 0,
             hash,
@@ -126,7 +138,7 @@ impl Journal {
         };
         let (rows, hasher) = (&self.rows, &self.hasher);
         self.table.insert_unique(hasher.hash_one(key), row, |&row| {
-            hasher.hash_one(rows[row as usize].key)
+            hasher.hash_one(rows[row as usize].key())
         });
         self.append(row);
         true
@@ -135,7 +147,7 @@ impl Journal {
     /// Notes that a record went; whether it was there.
     pub(super) fn remove(&mut self, key: Key, id: &str) -> bool {
         let found = self.table.find_entry(self.hasher.hash_one(key), |&row| {
-            self.rows[row as usize].key == key
+            self.rows[row as usize].key() == key
         });
         let Ok(entry) = found else {
             return false;
@@ -199,7 +211,7 @@ impl Journal {
     fn find(&self, key: Key) -> Option<u32> {
         self.table
             .find(self.hasher.hash_one(key), |&row| {
-                self.rows[row as usize].key == key
+                self.rows[row as usize].key() == key
             })
             .copied()
     }
@@ -283,7 +295,7 @@ impl<'a> Iterator for Entries<'a> {
                 self.position.row = Some(self.row);
                 self.row = row.next;
                 Some(Entry::Live {
-                    key: row.key,
+                    key: row.key(),
                     origin: row.origin,
                     revision: row.revision,
                 })
