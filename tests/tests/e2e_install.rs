@@ -16,8 +16,8 @@ use kantaloupe_tests::{
 };
 use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 
-/// What `helm test` finds missing in a cluster without GPUs, HAMi, Prometheus and Gateway API.
-const MISSING: [&str; 4] = ["GPU-001", "HAMI-001", "MON-001", "GW-001"];
+/// What `helm test` finds missing in a cluster without GPUs, HAMi and Prometheus.
+const MISSING: [&str; 3] = ["GPU-001", "HAMI-001", "MON-001"];
 const AGAIN: &str = "the same command line can be run again";
 /// What must show at each failure within this time of the installation.
 const SHOWN: Duration = Duration::from_secs(90);
@@ -187,12 +187,16 @@ impl Test {
             .run(&format!("helm test kantaloupe-agent -n {NAMESPACE} --timeout 2m"))
             .await?;
         let table = direct.ok(&format!("kubectl -n {NAMESPACE} logs {POD}")).await?;
-        self.logs.lock().await.push_str(&table);
-        ensure!(said.code != 0 && said.err.contains(POD), "{said:?}\n{table}");
         let line = format!(
             "kubectl -n {NAMESPACE} get pod {POD} -o jsonpath='{{.status.containerStatuses[0].state.terminated.exitCode}}'"
         );
         let status = direct.ok(&line).await?;
+        // Helm leaves the pods of tests behind.
+        direct
+            .ok(&format!("kubectl -n {NAMESPACE} delete pod {POD}"))
+            .await?;
+        self.logs.lock().await.push_str(&table);
+        ensure!(said.code != 0 && said.err.contains(POD), "{said:?}\n{table}");
         ensure!(status == "3", "exit status {status}\n{table}");
         ensure!(
             table.starts_with("kantaloupe-agent preflight ") && table.contains("\nSUMMARY "),
@@ -217,10 +221,6 @@ impl Test {
             passed.len(),
             failed.len()
         ));
-        // Helm leaves the pods of tests behind.
-        direct
-            .ok(&format!("kubectl -n {NAMESPACE} delete pod {POD}"))
-            .await?;
         Ok(())
     }
 

@@ -227,3 +227,82 @@ async fn touched(app: &App) {
         Err(error) => tracing::debug!(%error, "records not counted"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kantaloupe_gpu::inventory::Kind;
+
+    use super::*;
+    use crate::{
+        app::Gateway,
+        config::Config,
+        store::inventory::{Facets, Row},
+    };
+
+    /// A part of a stream, and what becomes of it.
+    fn part(
+        cluster: &Arc<Cluster>,
+        broken: &Arc<AtomicBool>,
+        id: &str,
+    ) -> (Job, oneshot::Receiver<Result<bool, StoreError>>) {
+        let row = Row {
+            kind: Kind::Node,
+            id: id.to_owned(),
+            // Needs a page of its own.
+            value: format!("\"{}\"", "x".repeat(60_000)).into(),
+            facets: Facets::default(),
+        };
+        let (done, stored) = oneshot::channel();
+        let job = Job {
+            cluster: Arc::clone(cluster),
+            update: Update {
+                cluster_id: Arc::clone(&cluster.id),
+                epoch: "e".to_owned(),
+                revision: 1,
+                snapshot: false,
+                complete: true,
+                rows: vec![row],
+                removals: vec![],
+                now: 1,
+            },
+            arrived: Instant::now(),
+            broken: Arc::clone(broken),
+            done,
+        };
+        (job, stored)
+    }
+
+    #[tokio::test]
+    async fn after_a_part_that_is_not_stored_none_of_its_stream_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let gateway = Gateway::start(Config::local(dir.path())).await.unwrap();
+        let app = gateway.app();
+        let wanted = crate::clusters::Wanted {
+            organization_id: crate::store::DEFAULT_ORGANIZATION.to_owned(),
+            name: "prod".to_owned(),
+            display_name: String::new(),
+            profile: "observe".to_owned(),
+        };
+        let (cluster, _) = crate::clusters::create(&app, wanted).await.unwrap();
+        let (good, bad) = (Arc::default(), Arc::default());
+        let (first, stored) = part(&cluster, &good, "a");
+        store(&app, vec![first]).await;
+        assert!(stored.await.unwrap().unwrap());
+
+        let broken: Arc<AtomicBool> = Arc::new(AtomicBool::new(true));
+        let (late, refused) = part(&cluster, &broken, "b");
+        let (other, stored) = part(&cluster, &good, "c");
+        store(&app, vec![late, other]).await;
+        assert!(refused.await.unwrap().is_err() && stored.await.unwrap().unwrap());
+
+        app.store.simulate_full_disk().await;
+        let (second, fails) = part(&cluster, &bad, "d");
+        let (third, refused) = part(&cluster, &bad, "e");
+        store(&app, vec![second, third]).await;
+        assert!(matches!(fails.await.unwrap(), Err(error) if !matches!(error, StoreError::Stopped)));
+        assert!(matches!(refused.await.unwrap(), Err(StoreError::Stopped)));
+        assert!(bad.load(Ordering::Relaxed) && !good.load(Ordering::Relaxed));
+        let counts = app.store.inventory_counts(&cluster.id).await.unwrap();
+        assert_eq!(counts.iter().map(|count| count.records).sum::<i64>(), 2);
+    }
+}
