@@ -24,7 +24,7 @@ use kantaloupe_tunnel::{
     fair::Fair,
     link::Handle,
     session::{Body, BoxError},
-    upgrade,
+    upgrade::{self, Framing},
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -201,6 +201,7 @@ impl Proxy {
         let protocol = protocol.ok_or_else(|| self.refuse(&Refused::upgrade(&parts)))?;
         let asked =
             request::rewrite(&mut parts, &self.guard.rules).map_err(|refused| self.refuse(&refused))?;
+        let framing = Framing::of(protocol.as_bytes());
         request::set_upgrade(&mut parts.headers, protocol);
         let meter = self.begin(asked);
         let response = self
@@ -210,7 +211,7 @@ impl Proxy {
             .map_err(|error| failed(&meter.pending, &error))?;
         self.answered(&meter.pending, response.status());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            Ok(self.open_stream(meter, response, tunnel))
+            Ok(self.open_stream(meter, response, tunnel, framing))
         } else {
             Ok(self.plain_answer(meter, response))
         }
@@ -248,7 +249,13 @@ impl Proxy {
     }
 
     /// Joins the two upgraded connections once this answer has left.
-    fn open_stream(&self, meter: Meter, mut response: Response<Driven>, tunnel: OnUpgrade) -> Response<Body> {
+    fn open_stream(
+        &self,
+        meter: Meter,
+        mut response: Response<Driven>,
+        tunnel: OnUpgrade,
+        framing: Option<Framing>,
+    ) -> Response<Body> {
         let upstream = hyper::upgrade::on(&mut response);
         let (mut head, Driven { driver, .. }) = response.into_parts();
         head.extensions.clear();
@@ -265,7 +272,7 @@ impl Proxy {
                 stream: TokioIo::new(tunnel),
                 meter,
             };
-            match upgrade::splice(tunnel, TokioIo::new(upstream)).await {
+            match upgrade::splice_answering_pings(tunnel, TokioIo::new(upstream), framing).await {
                 Ok((received, sent)) => debug!(received, sent, "stream ended"),
                 Err(error) => debug!(%error, "stream broke"),
             }

@@ -79,3 +79,83 @@ async fn who_does_not_see_that_the_other_end_is_gone_is_waited_for_briefly() {
     joined.await.unwrap().unwrap_err();
     assert!(start.elapsed() >= LINGER && start.elapsed() < LINGER * 2);
 }
+
+const PING: [u8; 8] = [0x89, 0x82, 1, 2, 3, 4, b'h' ^ 1, b'i' ^ 2];
+const PONG: [u8; 4] = [0x8a, 2, b'h', b'i'];
+
+/// Frames as a server sends them, of more than a kilobyte each.
+fn output(bytes: usize) -> Vec<u8> {
+    let payload = [7; 1020];
+    let frame = [&[0x82, 126, 3, 252][..], &payload].concat();
+    frame.repeat(bytes / frame.len())
+}
+
+/// What is left of frames without pongs, and how many pongs there were.
+fn without_pongs(mut frames: &[u8]) -> (Vec<u8>, usize) {
+    let (mut rest, mut pongs) = (vec![], 0);
+    while !frames.is_empty() {
+        if let Some(later) = frames.strip_prefix(&PONG) {
+            (frames, pongs) = (later, pongs + 1);
+            continue;
+        }
+        let (frame, later) = frames.split_at(1024.min(frames.len()));
+        rest.extend(frame);
+        frames = later;
+    }
+    (rest, pongs)
+}
+
+/// A server that closes while pings wait at it unread: its kernel would make a reset of that.
+#[tokio::test]
+async fn a_ping_that_meets_waiting_output_does_not_cost_the_end_of_it() {
+    for _ in 0..5 {
+        let ((mut user, a), (b, mut server)) = (duplex(64 << 10), pair().await);
+        let joined = tokio::spawn(splice_answering_pings(a, b, Some(Framing::WebSocket)));
+        // What the kernel takes though nobody reads, and more than it sends.
+        let sent = output(MIB);
+        timeout(LINGER / 2, server.write_all(&sent))
+            .await
+            .unwrap()
+            .unwrap();
+        for ping in [&[], &PING[..3], &PING[3..], &PING] {
+            user.write_all(ping).await.unwrap();
+            sleep(Duration::from_millis(50)).await;
+        }
+        drop(server);
+        let mut got = vec![];
+        timeout(LINGER / 2, user.read_to_end(&mut got))
+            .await
+            .unwrap()
+            .unwrap();
+        let (got, pongs) = without_pongs(&got);
+        assert!(got == sent, "{} of {} bytes", got.len(), sent.len());
+        assert_eq!(pongs, 1, "the last ping is answered");
+        drop(user);
+        timeout(LINGER / 2, joined).await.unwrap().unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_ping_that_meets_no_output_goes_to_the_server() {
+    let ((mut user, a), (b, mut server)) = (duplex(64 << 10), pair().await);
+    let joined = tokio::spawn(splice_answering_pings(a, b, Some(Framing::WebSocket)));
+    for part in [&PING[..1], &PING[1..]] {
+        user.write_all(part).await.unwrap();
+        sleep(Duration::from_millis(20)).await;
+    }
+    let mut got = [0; PING.len()];
+    server.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, PING);
+    server.write_all(&PONG).await.unwrap();
+    let mut got = [0; PONG.len()];
+    user.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, PONG);
+    // Half a frame at the end is passed on as well.
+    server.write_all(&[0x82]).await.unwrap();
+    drop(server);
+    let mut got = vec![];
+    user.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, [0x82]);
+    drop(user);
+    joined.await.unwrap().unwrap();
+}
