@@ -208,10 +208,8 @@ async fn count_up(
     Ok(n)
 }
 
-/// There and back again, with the client of SPDY: the one of WebSocket sends pings, and one that meets an API server
-/// that has just closed makes a reset, which takes what the server's kernel had not sent yet, up to 4 MiB. That needs no
-/// gateway, only a reader that is behind: of 4.6 MiB that a server had written before it closed, a plain TCP client on
-/// loopback got all if it was silent, and 2.0 MiB if it sent a ping before it read.
+/// There and back again. The client of WebSocket sends pings, which must not meet an API server whose output waits (see
+/// `tunnel/src/upgrade/frames.rs`).
 async fn copies(k: Shell, version: &str, stop: CancellationToken) -> anyhow::Result<u64> {
     k.ok("head -c 200M /dev/urandom >big").await?;
     let sum = k.ok("sha256sum <big").await?;

@@ -177,11 +177,11 @@ mod tests {
         match payload.len() {
             n @ 0..126 => frame.push(mask | u8::try_from(n).unwrap()),
             n @ 126..65536 => {
-                frame.push(mask | 126);
+                frame.push(mask | 0x7e);
                 frame.extend(u16::try_from(n).unwrap().to_be_bytes());
             }
             n => {
-                frame.push(mask | 127);
+                frame.push(mask | 0x7f);
                 frame.extend((n as u64).to_be_bytes());
             }
         }
@@ -196,8 +196,10 @@ mod tests {
         [&head[..], &[0], &length[1..], payload].concat()
     }
 
-    /// Frames, whether each is a ping, and the answer to it.
-    fn frames(framing: Framing) -> impl Strategy<Value = Vec<(Vec<u8>, Option<Vec<u8>>)>> {
+    /// A frame, and the answer to it if it is a ping.
+    type Sent = (Vec<u8>, Option<Vec<u8>>);
+
+    fn frames(framing: Framing) -> impl Strategy<Value = Vec<Sent>> {
         let payload = prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..126),
             proptest::collection::vec(any::<u8>(), 100..70_000)
@@ -225,7 +227,7 @@ mod tests {
         proptest::collection::vec(frame, 0..12)
     }
 
-    fn streams() -> impl Strategy<Value = (Framing, Vec<(Vec<u8>, Option<Vec<u8>>)>, Vec<usize>)> {
+    fn streams() -> impl Strategy<Value = (Framing, Vec<Sent>, Vec<usize>)> {
         let framing = prop_oneof![Just(Framing::WebSocket), Just(Framing::Spdy)];
         framing.prop_flat_map(|framing| {
             let cuts = proptest::collection::vec(1..5000_usize, 1..20);

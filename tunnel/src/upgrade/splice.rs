@@ -25,7 +25,7 @@ const BUFFER: usize = 32 << 10;
 /// How long an end may take to see that the other one is gone, after the last byte was given to its connection. Closing earlier, with
 /// its bytes unread, would make a reset of the close, and a reset overtakes what is still on its way to it: up to 4 MiB in the
 /// kernel's queue, which a line of 1 Mbit/s moves in half of this.
-const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_mins(1);
 /// Before and behind what is read: for the beginning of a frame that came earlier, and for an answer between two frames.
 const ROOM: usize = MAX_KEPT;
 
@@ -56,7 +56,7 @@ where
         let down_ended = down.poll(cx, Pin::new(&mut b), Pin::new(&mut a)).is_ready();
         up.takes_pings = down.waits();
         let up_ended = up.poll(cx, Pin::new(&mut a), Pin::new(&mut b)).is_ready();
-        down.answer = up.found.take().or(down.answer.take());
+        down.answer = up.found.take().or_else(|| down.answer.take());
         if (up_ended && down_ended) || up.source_broke || down.source_broke {
             return Poll::Ready(());
         }
@@ -143,7 +143,7 @@ impl OneWay {
         if self.takes_pings {
             let (length, found) = frames.take_pings(piece);
             self.end = self.start + length;
-            self.found = found.or(self.found.take());
+            self.found = found.or_else(|| self.found.take());
             return;
         }
         let (length, boundary) = frames.pass(piece);
