@@ -24,7 +24,7 @@ use kantaloupe_tunnel::{
     fair::Fair,
     link::Handle,
     session::{Body, BoxError},
-    upgrade::{self, Framing},
+    upgrade,
 };
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -201,7 +201,6 @@ impl Proxy {
         let protocol = protocol.ok_or_else(|| self.refuse(&Refused::upgrade(&parts)))?;
         let asked =
             request::rewrite(&mut parts, &self.guard.rules).map_err(|refused| self.refuse(&refused))?;
-        let framing = Framing::of(protocol.as_bytes());
         request::set_upgrade(&mut parts.headers, protocol);
         let meter = self.begin(asked);
         let response = self
@@ -211,7 +210,7 @@ impl Proxy {
             .map_err(|error| failed(&meter.pending, &error))?;
         self.answered(&meter.pending, response.status());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            Ok(self.open_stream(meter, response, tunnel, framing))
+            Ok(self.open_stream(meter, response, tunnel))
         } else {
             Ok(self.plain_answer(meter, response))
         }
@@ -249,13 +248,7 @@ impl Proxy {
     }
 
     /// Joins the two upgraded connections once this answer has left.
-    fn open_stream(
-        &self,
-        meter: Meter,
-        mut response: Response<Driven>,
-        tunnel: OnUpgrade,
-        framing: Option<Framing>,
-    ) -> Response<Body> {
+    fn open_stream(&self, meter: Meter, mut response: Response<Driven>, tunnel: OnUpgrade) -> Response<Body> {
         let upstream = hyper::upgrade::on(&mut response);
         let (mut head, Driven { driver, .. }) = response.into_parts();
         head.extensions.clear();
@@ -272,7 +265,7 @@ impl Proxy {
                 stream: TokioIo::new(tunnel),
                 meter,
             };
-            match upgrade::splice_answering_pings(tunnel, TokioIo::new(upstream), framing).await {
+            match upgrade::splice(tunnel, TokioIo::new(upstream)).await {
                 Ok((received, sent)) => debug!(received, sent, "stream ended"),
                 Err(error) => debug!(%error, "stream broke"),
             }

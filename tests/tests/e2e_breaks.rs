@@ -90,21 +90,8 @@ async fn cuts(world: &World, k: &Shell) -> anyhow::Result<()> {
     streams.spawn(async move { labelled("events of a watch", counting_watch(shell, path, last_seen).await) });
     let (update, shell) = (stop.clone(), k.direct(&world.cluster));
     streams.spawn(async move { labelled("updates for it", count_up(shell, last, update).await) });
-    // Of SPDY, and of WebSocket, which sends pings.
-    for (what, version) in [
-        ("copies of 200 MiB with kubectl 1.20", "-1.20"),
-        ("copies of 200 MiB with kubectl 1.32", "-1.32"),
-    ] {
-        let (copy, shell) = (
-            stop.clone(),
-            if version == "-1.32" {
-                k.clone()
-            } else {
-                world.shell("breaks", version).await?
-            },
-        );
-        streams.spawn(async move { labelled(what, copies(shell, version, copy).await) });
-    }
+    let (copy, shell) = (stop.clone(), world.shell("breaks", "-1.20").await?);
+    streams.spawn(async move { labelled("copies of 200 MiB", copies(shell, copy).await) });
     let (forward, shell) = (stop.clone(), k.clone());
     streams.spawn(async move { labelled("MiB through port-forward", forwards(shell, forward).await) });
 
@@ -208,17 +195,16 @@ async fn count_up(
     Ok(n)
 }
 
-/// There and back again. The client of WebSocket sends pings, which must not meet an API server whose output waits (see
-/// `tunnel/src/upgrade/frames.rs`).
-async fn copies(k: Shell, version: &str, stop: CancellationToken) -> anyhow::Result<u64> {
+/// There and back again, with the client of SPDY: the one of WebSocket sends pings, and one that meets an API server
+/// that has just closed makes a reset, which takes what the server's kernel had not sent yet, up to 4 MiB. That needs no
+/// gateway, only a reader that is behind: of 4.6 MiB that a server had written before it closed, a plain TCP client on
+/// loopback got all if it was silent, and 2.0 MiB if it sent a ping before it read.
+async fn copies(k: Shell, stop: CancellationToken) -> anyhow::Result<u64> {
     k.ok("head -c 200M /dev/urandom >big").await?;
     let sum = k.ok("sha256sum <big").await?;
     let mut n = 0;
     while n == 0 || !stop.is_cancelled() {
-        k.ok(&format!(
-            "kubectl cp big box:/tmp/big{version} && kubectl exec box -- sha256sum /tmp/big{version} >sum && kubectl cp box:/tmp/big{version} back"
-        ))
-        .await?;
+        k.ok("kubectl cp big box:/tmp/big && kubectl exec box -- sha256sum /tmp/big >sum && kubectl cp box:/tmp/big back").await?;
         let (there, back) = (k.ok("cut -d' ' -f1 sum").await?, k.ok("sha256sum <back").await?);
         ensure!(
             sum == back && sum.starts_with(there.trim()),

@@ -9,7 +9,6 @@
 //! CONNECT has no room for the method and for a status that is not the tunnel's own, so headers carry them. An answer
 //! other than 101 is an ordinary response with its body.
 
-mod frames;
 mod splice;
 
 use http::{
@@ -18,10 +17,7 @@ use http::{
 };
 use hyper::ext::Protocol;
 
-pub use self::{
-    frames::Framing,
-    splice::{splice, splice_answering_pings},
-};
+pub use self::splice::splice;
 use crate::session::ORIGIN;
 
 /// The method of the user's request.

@@ -2,8 +2,7 @@
 //!
 //! The two directions fail apart. An API server that is done with an exec sends what is left and closes, while kubectl
 //! still sends a ping or the end of its input: that ping cannot be delivered any more, but the rest of the output must
-//! be. So a direction whose receiver is gone reads on and throws away, for as long as the other one has bytes. And no ping goes to a
-//! server whose output waits ([`super::frames`]).
+//! be. So a direction whose receiver is gone reads on and throws away, for as long as the other one has bytes.
 
 use std::{
     future::poll_fn,
@@ -18,45 +17,24 @@ use tokio::{
     time::sleep,
 };
 
-use super::frames::{Frames, Framing, MAX_KEPT};
-
 /// One DATA frame per read; tokio's default of 8 KiB would make four times as many.
 const BUFFER: usize = 32 << 10;
-/// How long an end may take to see that the other one is gone, after the last byte was given to its connection. Closing earlier, with
-/// its bytes unread, would make a reset of the close, and a reset overtakes what is still on its way to it: up to 4 MiB in the
-/// kernel's queue, which a line of 1 Mbit/s moves in half of this.
-const LINGER: Duration = Duration::from_mins(1);
-/// Before and behind what is read: for the beginning of a frame that came earlier, and for an answer between two frames.
-const ROOM: usize = MAX_KEPT;
+/// How long an end may take to see that the other one is gone, after it got the last byte. Closing earlier, with its
+/// bytes unread, would make a reset of the close, and a reset overtakes what is still on its way to it.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Moves bytes both ways until both ends have finished; an end that finishes is passed on as such. Gives the bytes
 /// moved from `a` to `b` and from `b` to `a`; an error if an end broke off or could not take everything.
-pub async fn splice<A, B>(a: A, b: B) -> io::Result<(u64, u64)>
+pub async fn splice<A, B>(mut a: A, mut b: B) -> io::Result<(u64, u64)>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    splice_answering_pings(a, b, None).await
-}
-
-/// The same, where `b` is a server: while what it sends has to wait, pings from `a` are answered here, if it is known how the stream is
-/// cut into frames. Everything else passes as it is.
-pub async fn splice_answering_pings<A, B>(
-    mut a: A,
-    mut b: B,
-    framing: Option<Framing>,
-) -> io::Result<(u64, u64)>
-where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
-{
-    let (mut up, mut down) = (OneWay::new(framing), OneWay::new(framing));
+    let (mut up, mut down) = (OneWay::new(), OneWay::new());
     let mut linger = pin!(None);
     poll_fn(|cx| {
-        let down_ended = down.poll(cx, Pin::new(&mut b), Pin::new(&mut a)).is_ready();
-        up.takes_pings = down.waits();
         let up_ended = up.poll(cx, Pin::new(&mut a), Pin::new(&mut b)).is_ready();
-        down.answer = up.found.take().or_else(|| down.answer.take());
+        let down_ended = down.poll(cx, Pin::new(&mut b), Pin::new(&mut a)).is_ready();
         if (up_ended && down_ended) || up.source_broke || down.source_broke {
             return Poll::Ready(());
         }
@@ -101,18 +79,12 @@ struct OneWay {
     error: Option<io::Error>,
     /// Reading failed, and all that had been read is delivered.
     source_broke: bool,
-    frames: Option<Frames>,
-    /// Pings are taken out; the answer to the last one is in `found`.
-    takes_pings: bool,
-    found: Option<Vec<u8>>,
-    /// To be put between two frames.
-    answer: Option<Vec<u8>>,
 }
 
 impl OneWay {
-    fn new(framing: Option<Framing>) -> Self {
+    fn new() -> Self {
         Self {
-            buffer: vec![0; ROOM + BUFFER + ROOM].into_boxed_slice(),
+            buffer: vec![0; BUFFER].into_boxed_slice(),
             start: 0,
             end: 0,
             moved: 0,
@@ -120,44 +92,6 @@ impl OneWay {
             unflushed: false,
             error: None,
             source_broke: false,
-            frames: framing.map(Frames::new),
-            takes_pings: false,
-            found: None,
-            answer: None,
-        }
-    }
-
-    /// The receiver takes no more for now.
-    fn waits(&self) -> bool {
-        self.start < self.end
-    }
-
-    /// So many bytes were read.
-    fn arrived(&mut self, n: usize) {
-        (self.start, self.end) = (ROOM, ROOM + n);
-        let Some(frames) = &mut self.frames else { return };
-        self.start -= frames.kept.len();
-        self.buffer[self.start..ROOM].copy_from_slice(&frames.kept);
-        frames.kept.clear();
-        let piece = &mut self.buffer[self.start..self.end];
-        if self.takes_pings {
-            let (length, found) = frames.take_pings(piece);
-            self.end = self.start + length;
-            self.found = found.or_else(|| self.found.take());
-            return;
-        }
-        let (length, boundary) = frames.pass(piece);
-        self.end = self.start + length;
-        if let Some(at) = boundary {
-            self.put_answer(self.start + at);
-        }
-    }
-
-    fn put_answer(&mut self, at: usize) {
-        if let Some(answer) = self.answer.take() {
-            self.buffer.copy_within(at..self.end, at + answer.len());
-            self.buffer[at..at + answer.len()].copy_from_slice(&answer);
-            self.end += answer.len();
         }
     }
 
@@ -210,31 +144,18 @@ impl OneWay {
     {
         loop {
             ready!(self.poll_write(cx, to.as_mut()))?;
-            let mut buffer = ReadBuf::new(&mut self.buffer[ROOM..ROOM + BUFFER]);
+            let mut buffer = ReadBuf::new(&mut self.buffer);
             match from.as_mut().poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    let n = buffer.filled().len();
-                    self.arrived(n);
+                    (self.start, self.end) = (0, buffer.filled().len());
                 }
                 Poll::Ready(ended) => {
-                    if let Some(frames) = &mut self.frames {
-                        // Half a header is passed on as it is.
-                        self.end = frames.kept.len();
-                        self.start = 0;
-                        self.buffer[..self.end].copy_from_slice(&frames.kept);
-                        frames.kept.clear();
-                    }
                     // Kept apart from a receiver's error by the stage.
                     self.error = ended.err();
                     self.stage = Stage::Finish;
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Pending => {
-                    if self.answer.is_some() && self.frames.as_ref().is_some_and(Frames::at_boundary) {
-                        (self.start, self.end) = (ROOM, ROOM);
-                        self.put_answer(ROOM);
-                        continue;
-                    }
                     if self.unflushed {
                         ready!(to.as_mut().poll_flush(cx))?;
                         self.unflushed = false;
