@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     app::App,
-    audit::{self, Decision, Event},
+    audit::{self, Event},
     auth::Identity,
     login::{self, LoginError, Origin, Proof, Session, SignIn},
     oidc,
@@ -126,32 +126,6 @@ pub(super) fn audited(app: &App, peer: Peer, session: &Session, how: &str) -> Re
     audit::record(app, &event)
 }
 
-/// A refused login. Names that nobody has are not written: some type their password there, and the entry of the call
-/// itself says that strangers tried.
-fn refused(
-    app: &App,
-    peer: Peer,
-    organization: &str,
-    name: &str,
-    error: &LoginError,
-) -> Result<(), ApiError> {
-    let people = app.people.current();
-    let known = people
-        .organization_named(organization)
-        .and_then(|organization| people.user_named(&organization.id, name));
-    let Some(user) = known else {
-        return Ok(());
-    };
-    let event = Event {
-        organization,
-        user: &user.name,
-        decision: Decision::Deny,
-        reason: &error.to_string(),
-        ..event(peer)
-    };
-    audit::record(app, &event)
-}
-
 fn event(Peer(peer): Peer) -> Event<'static> {
     Event {
         verb: "login",
@@ -191,28 +165,19 @@ async fn sign_in(
     Extension(peer): Extension<Peer>,
     JsonBody(request): JsonBody<LoginRequest>,
 ) -> Result<Response, ApiError> {
-    let organization = request
-        .organization
-        .unwrap_or_else(|| DEFAULT_ORGANIZATION.to_owned());
-    let name = request.name.clone();
     let request = SignIn {
-        organization: organization.clone(),
+        organization: request
+            .organization
+            .unwrap_or_else(|| DEFAULT_ORGANIZATION.to_owned()),
         name: request.name,
         password: request.password.0,
         proof: proof(request.totp, request.recovery_code),
         new_password: request.new_password.map(|Secret(new)| new),
         source: peer.0.ip(),
     };
-    match login::sign_in(&app, request).await {
-        Ok(session) => {
-            audited(&app, peer, &session, "password")?;
-            Ok(session_json(&session))
-        }
-        Err(error) => {
-            refused(&app, peer, &organization, &name, &error)?;
-            Err(error.into())
-        }
-    }
+    let session = login::sign_in(&app, request).await?;
+    audited(&app, peer, &session, "password")?;
+    Ok(session_json(&session))
 }
 
 async fn logout(Caller(caller): Caller, State(app): State<Arc<App>>) -> Result<Response, ApiError> {

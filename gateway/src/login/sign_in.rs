@@ -14,7 +14,12 @@ use super::{
     seal::Purpose,
     session, totp,
 };
-use crate::{app::App, audit, people::User, store::logins::Credentials};
+use crate::{
+    app::App,
+    audit,
+    people::{People, User},
+    store::logins::Credentials,
+};
 
 /// An id that no user has: what is looked up for names that are not there.
 const NOBODY: &str = "";
@@ -41,22 +46,34 @@ pub(crate) struct SignIn {
 
 /// Logs somebody in.
 pub(crate) async fn sign_in(app: &Arc<App>, request: SignIn) -> Result<Session, LoginError> {
-    let result = attempt(app, request).await;
+    let result = attempt(app, &request).await;
+    if let Err(error) = &result {
+        // Not what was typed: some type their password where the name goes.
+        let people = app.people.current();
+        let user = known(&people, &request).map(|user| user.name.as_str());
+        tracing::info!(user, source = %request.source, why = %error, "login refused");
+        app.audit.refused_stranger(&mut refused(&request, user, error));
+    }
     app.logins.metrics.count(Method::Password, Outcome::of(&result));
     result
 }
 
-async fn attempt(app: &Arc<App>, request: SignIn) -> Result<Session, LoginError> {
-    let now = App::now();
-    let people = app.people.current();
-    let user = people
+/// Who can log in so under that name.
+fn known<'a>(people: &'a People, request: &SignIn) -> Option<&'a User> {
+    people
         .organization_named(&request.organization)
         .and_then(|organization| people.user_named(&organization.id, &request.name))
-        .filter(|user| user.disabled_at.is_none() && !user.is_service);
+        .filter(|user| user.disabled_at.is_none() && !user.is_service)
+}
+
+async fn attempt(app: &Arc<App>, request: &SignIn) -> Result<Session, LoginError> {
+    let now = App::now();
+    let people = app.people.current();
+    let user = known(&people, request);
     let user_id = user.map_or(NOBODY, |user| user.id.as_str());
     let logins = &app.logins;
     let attempt = logins.begin(&request.organization, &request.name, request.source)?;
-    let outcome = check(app, user_id, &request, now).await;
+    let outcome = check(app, user_id, request, now).await;
     let outcome = match (outcome, user) {
         (Ok(change), Some(user)) => Ok((change, user)),
         (Ok(_), None) => Err(LoginError::Wrong),
@@ -69,10 +86,6 @@ async fn attempt(app: &Arc<App>, request: SignIn) -> Result<Session, LoginError>
             if !matches!(error, LoginError::Wrong) {
                 logins.undecided(&attempt);
             }
-            // Not what was typed: some type their password where the name goes.
-            let user = user.map(|user| user.name.as_str());
-            tracing::info!(user, source = %request.source, why = %error, "login refused");
-            app.audit.refused_stranger(&mut refused(&request, user, &error));
             return Err(error);
         }
     };
