@@ -1,4 +1,4 @@
-//! asciicast v2 (https://docs.asciinema.org/manual/asciicast/v2/): a head and then one event in each line. No I/O, no clock.
+//! asciicast v2 (<https://docs.asciinema.org/manual/asciicast/v2/>): a head and then one event in each line. No I/O, no clock.
 
 use std::time::Duration;
 
