@@ -46,7 +46,7 @@ pub struct Undecodable(pub(super) &'static str);
 /// The protocol that both ends have agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// One of `v4.channel.k8s.io` and `v5.channel.k8s.io`.
+    /// Channels of Kubernetes over WebSocket: `channel.k8s.io`, `v4.` and `v5.channel.k8s.io`.
     WebSocket,
     /// SPDY/3.1.
     Spdy,
