@@ -10,11 +10,11 @@ struct Seen {
     error: Option<Undecodable>,
 }
 
-/// The first byte picks the protocol, two more say how many of the rest are the client's, which come first. Whatever the pieces in which they
-/// come, the same is seen, up to the same mistake.
-pub fn run(data: &[u8]) {
+/// The protocol, and what client and server send: the first byte picks the protocol, two more say how many of the rest are the client's, which
+/// come first.
+fn split(data: &[u8]) -> Option<(Protocol, &[u8], &[u8])> {
     let [protocol, high, low, rest @ ..] = data else {
-        return;
+        return None;
     };
     let protocol = if protocol & 1 == 0 {
         Protocol::WebSocket
@@ -23,6 +23,14 @@ pub fn run(data: &[u8]) {
     };
     let of_client = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
     let (client, server) = rest.split_at(of_client);
+    Some((protocol, client, server))
+}
+
+/// Whatever the pieces in which they come, the same is seen, up to the same mistake.
+pub fn run(data: &[u8]) {
+    let Some((protocol, client, server)) = split(data) else {
+        return;
+    };
     let whole = read(protocol, client, server, usize::MAX);
     let shown: usize = whole.shown.iter().map(Vec::len).sum();
     assert!(shown <= server.len(), "more was shown than came");
@@ -62,14 +70,6 @@ fn read(protocol: Protocol, client: &[u8], server: &[u8], piece: usize) -> Seen 
 
 /// Whether all of an input can be read along.
 pub fn is_sound(data: &[u8]) -> bool {
-    let [protocol, high, low, rest @ ..] = data else {
-        return false;
-    };
-    let protocol = if protocol & 1 == 0 {
-        Protocol::WebSocket
-    } else {
-        Protocol::Spdy
-    };
-    let (client, server) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])).min(rest.len()));
-    read(protocol, client, server, usize::MAX).error.is_none()
+    split(data)
+        .is_some_and(|(protocol, client, server)| read(protocol, client, server, usize::MAX).error.is_none())
 }

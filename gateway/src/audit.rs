@@ -240,6 +240,20 @@ impl Audit {
         young.max(first)
     }
 
+    /// [`Audit::refused_stranger`] of a login that failed. Texts are cut as those of strangers.
+    pub(crate) fn refused_login(&self, organization: &str, user: &str, source: IpAddr, reason: &str) {
+        self.refused_stranger(&mut Entry {
+            organization: text(organization),
+            user: text(user),
+            source: source.to_canonical().to_string().into(),
+            verb: "login".into(),
+            resource: "sessions".into(),
+            decision: Decision::Deny,
+            reason: text(reason),
+            ..Entry::new(Phase::Event)
+        });
+    }
+
     /// Writes a refusal of somebody who has shown no valid token: of too many only their number.
     pub(crate) fn refused_stranger(&self, entry: &mut Entry<'_>) {
         let verdict = self.noise.lock().look(Instant::now());

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use tokio::{
@@ -55,12 +55,11 @@ impl Release {
         }
     }
 
-    /// The version, as Helm learns it from such a server.
-    pub const fn version(self) -> &'static str {
-        match self {
-            Self::Default => "1.34.4",
-            Self::Constrained => "1.36.3",
-        }
+    /// The version, as Helm learns it from such a server: that from which `prepare.sh` has built it.
+    pub fn version(self) -> anyhow::Result<String> {
+        let stamp = testbed().join(format!(".{}.stamp", self.program()));
+        let version = std::fs::read_to_string(&stamp).with_context(|| stamp.display().to_string())?;
+        Ok(version.trim().to_owned())
     }
 }
 

@@ -270,7 +270,7 @@ pub async fn install_chart(server: &ApiServer, values: &[String]) -> anyhow::Res
         "--set",
         "controlPlane.url=https://localhost:1",
         "--kube-version",
-        server.release.version(),
+        &server.release.version()?,
     ]);
     for value in values {
         helm.args(["--set", value]);

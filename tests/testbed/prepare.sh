@@ -85,21 +85,16 @@ kubernetes() {
   done
 }
 
-# An API server alone, of the release from which on impersonation is constrained (KEP-5284).
-kube-apiserver-1.36() {
-  have kube-apiserver-1.36 "$kubernetes_constrained_version" && return
-  kubernetes_module kube-apiserver-1.36 "$kubernetes_constrained_version" k8s.io/kubernetes/cmd/kube-apiserver
-  compile "$bin/kube-apiserver-1.36" k8s.io/kubernetes/cmd/kube-apiserver "$(stamp_flags "$kubernetes_constrained_version")"
-  done_with kube-apiserver-1.36 "$kubernetes_constrained_version"
-}
-
-kubectl_at() { # kubectl_at NAME VERSION
+kubernetes_program() { # kubernetes_program NAME VERSION PACKAGE: one program alone
   have "$1" "$2" && return
-  kubernetes_module "$1" "$2" k8s.io/kubernetes/cmd/kubectl
-  compile "$bin/$1" k8s.io/kubernetes/cmd/kubectl "$(stamp_flags "$2")"; done_with "$1" "$2"
+  kubernetes_module "$1" "$2" "$3"
+  compile "$bin/$1" "$3" "$(stamp_flags "$2")"; done_with "$1" "$2"
 }
-kubectl() { kubectl_at kubectl "$kubernetes_version"; }
-kubectl-1.32() { kubectl_at kubectl-1.32 "$kubectl_old_version"; }
+kubectl() { kubernetes_program kubectl "$kubernetes_version" k8s.io/kubernetes/cmd/kubectl; }
+kubectl-1.32() { kubernetes_program kubectl-1.32 "$kubectl_old_version" k8s.io/kubernetes/cmd/kubectl; }
+sample-apiserver() { kubernetes_program sample-apiserver "$kubernetes_version" k8s.io/sample-apiserver; } # the aggregated API of the tests
+# The API server of the release from which on impersonation is constrained (KEP-5284).
+kube-apiserver-1.36() { kubernetes_program kube-apiserver-1.36 "$kubernetes_constrained_version" k8s.io/kubernetes/cmd/kube-apiserver; }
 
 # Debian 12's kubectl knows SPDY only. From the pool, so that any Debian can take it; kept beside the other, not installed.
 kubectl-1.20() {
@@ -157,12 +152,6 @@ func main() { coremain.Run() }
 GO
   rm -f tools.go; tidy
   compile "$bin/coredns" .; done_with coredns "$coredns_version"
-}
-
-sample-apiserver() { # the aggregated API of the tests
-  have sample-apiserver "$kubernetes_version" && return
-  kubernetes_module sample-apiserver "$kubernetes_version" k8s.io/sample-apiserver
-  compile "$bin/sample-apiserver" k8s.io/sample-apiserver "$(stamp_flags $kubernetes_version)"; done_with sample-apiserver "$kubernetes_version"
 }
 
 # archive NAME CONTEXT: builds CONTEXT/Dockerfile as localhost/NAME:1 and keeps it as images/NAME.tar. No registry is involved.

@@ -35,6 +35,57 @@ const EXPORT_PAGE: u32 = 1000;
 /// Exports at once: each keeps the disk busy for as long as it goes on.
 pub(crate) const MAX_EXPORTS: usize = 4;
 
+/// A page of entries, the newest first: `limit` and `before`.
+pub(super) struct Newest {
+    limit: u32,
+    before: u64,
+}
+
+impl Newest {
+    /// Takes both out of a query. `what` is what `before` has to be.
+    pub(super) fn take(params: &mut Params, what: &str) -> Result<Self, ApiError> {
+        let limit = params.take_number("limit")?.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+        let before = match params.take("before")? {
+            Some(text) => text
+                .parse()
+                .map_err(|_| ApiError::invalid(format!("\"before\" is {text:?} and not {what}")))?,
+            None => u64::MAX,
+        };
+        Ok(Self { limit, before })
+    }
+
+    /// The entries with their numbers, and what the next page is before, if there is one.
+    pub(super) async fn rows(
+        &self,
+        app: &App,
+        query: &Query,
+    ) -> Result<(Vec<(u64, String)>, Option<u64>), ApiError> {
+        app.audit.flush().await;
+        let page = Page::Before(self.before);
+        let mut rows = app.audit.store.page(query, page, self.limit + 1).await?;
+        let more = rows.len() > self.limit as usize;
+        rows.truncate(self.limit as usize);
+        let before = rows.last().filter(|_| more).map(|(last, _)| *last);
+        Ok((rows, before))
+    }
+}
+
+/// A page of what is JSON already, without the brace that ends it.
+pub(super) fn page_json<'a>(items: impl IntoIterator<Item = &'a str>, before: Option<u64>) -> String {
+    let mut text = String::from("{\"items\":[");
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text.push_str(item);
+    }
+    text.push(']');
+    if let Some(last) = before {
+        write!(text, ",\"before\":{last}").expect("writing to a String");
+    }
+    text
+}
+
 /// `GET /api/v1/audit`: the newest entries first.
 pub(super) async fn list(
     Auditor(caller): Auditor,
@@ -42,34 +93,11 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut params = Params::read(query.as_deref())?;
-    let limit = params.take_number("limit")?.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
-    let before = match params.take("before")? {
-        Some(text) => text.parse().map_err(|_| {
-            ApiError::invalid(format!("\"before\" is {text:?} and not the number of an entry"))
-        })?,
-        None => u64::MAX,
-    };
+    let newest = Newest::take(&mut params, "the number of an entry")?;
     let query = wanted(&app, &caller, params, "limit, before")?;
-    app.audit.flush().await;
-    let mut rows = app
-        .audit
-        .store
-        .page(&query, Page::Before(before), limit + 1)
-        .await?;
-    let more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
+    let (rows, before) = newest.rows(&app, &query).await?;
     // The entries are JSON already, and stay byte for byte what was hashed.
-    let mut text = String::from("{\"items\":[");
-    for (index, (_, entry)) in rows.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        text.push_str(entry);
-    }
-    text.push(']');
-    if let Some((last, _)) = rows.last().filter(|_| more) {
-        write!(text, ",\"before\":{last}").expect("writing to a String");
-    }
+    let mut text = page_json(rows.iter().map(|(_, entry)| entry.as_str()), before);
     let head = app.audit.head();
     write!(
         text,

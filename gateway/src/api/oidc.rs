@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     app::App,
-    audit::{Decision, Entry, Phase, text},
     login::{
         Session,
         metrics::{Method, Outcome},
@@ -148,16 +147,8 @@ fn told<T, E: Into<AdmitError>>(
     let outcome = if failed { Outcome::Failed } else { Outcome::Refused };
     app.logins.metrics.count(method, outcome);
     let organization = oidc::of(app).map(Oidc::organization).unwrap_or_default();
-    app.audit.refused_stranger(&mut Entry {
-        organization: text(organization),
-        user: text(name),
-        source: peer.0.ip().to_canonical().to_string().into(),
-        verb: "login".into(),
-        resource: "sessions".into(),
-        decision: Decision::Deny,
-        reason: text(&format!("{}: {error}", how(method))).into_owned().into(),
-        ..Entry::new(Phase::Event)
-    });
+    let reason = format!("{}: {error}", how(method));
+    app.audit.refused_login(organization, name, peer.0.ip(), &reason);
     Err(error.into())
 }
 

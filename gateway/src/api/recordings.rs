@@ -1,6 +1,6 @@
 //! Recordings of terminal sessions: which there are, and each as asciicast.
 
-use std::{fmt::Write as _, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use axum::{
     Extension,
@@ -17,7 +17,7 @@ use tokio::fs::File;
 use tokio_util::{io::ReaderStream, sync::CancellationToken};
 
 use super::{
-    audit::{organization, time},
+    audit::{Newest, organization, page_json, time},
     extract::Auditor,
     inventory::Params,
 };
@@ -30,9 +30,6 @@ use crate::{
     streams::{self, Origin},
 };
 
-/// Recordings of a page unless said otherwise, and at most.
-const LIMIT: u32 = 100;
-const MAX_LIMIT: u32 = 1000;
 /// Of asciicast, versions 1 and 2.
 const ASCIICAST: HeaderValue = HeaderValue::from_static("application/x-asciicast");
 /// RFC 9530.
@@ -72,13 +69,7 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let mut params = Params::read(query.as_deref())?;
-    let limit = params.take_number("limit")?.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
-    let before = match params.take("before")? {
-        Some(text) => text.parse().map_err(|_| {
-            ApiError::invalid(format!("\"before\" is {text:?} and not what a page has given"))
-        })?,
-        None => u64::MAX,
-    };
+    let newest = Newest::take(&mut params, "what a page has given")?;
     let cluster = params.take("cluster")?;
     // By name or id; one that is gone only by its id.
     let cluster = cluster.map(|name| match app.directory.find(&caller.organization_id, &name) {
@@ -96,24 +87,12 @@ pub(super) async fn list(
         ..Query::default()
     };
     params.finish("from, to, user, cluster, id, limit, before")?;
-    app.audit.flush().await;
-    let page = Page::Before(before);
-    let mut rows = app.audit.store.page(&query, page, limit + 1).await?;
-    let more = rows.len() > limit as usize;
-    rows.truncate(limit as usize);
-    let mut text = String::from("{\"items\":[");
-    for (index, (_, line)) in rows.iter().enumerate() {
-        let entry = read(line)?;
-        if index > 0 {
-            text.push(',');
-        }
-        text.push_str(&item(&app, &entry).await?);
+    let (rows, before) = newest.rows(&app, &query).await?;
+    let mut items = Vec::with_capacity(rows.len());
+    for (_, line) in &rows {
+        items.push(item(&app, &read(line)?).await?);
     }
-    text.push(']');
-    if let Some((last, _)) = rows.last().filter(|_| more) {
-        write!(text, ",\"before\":{last}").expect("writing to a String");
-    }
-    text.push('}');
+    let text = page_json(items.iter().map(String::as_str), before) + "}";
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     app::App,
-    audit,
     people::{People, User},
     store::logins::Credentials,
 };
@@ -52,7 +51,10 @@ pub(crate) async fn sign_in(app: &Arc<App>, request: SignIn) -> Result<Session, 
         let people = app.people.current();
         let user = known(&people, &request).map(|user| user.name.as_str());
         tracing::info!(user, source = %request.source, why = %error, "login refused");
-        app.audit.refused_stranger(&mut refused(&request, user, error));
+        let organization = user.map_or("", |_| &request.organization);
+        let reason = error.to_string();
+        app.audit
+            .refused_login(organization, user.unwrap_or_default(), request.source, &reason);
     }
     app.logins.metrics.count(Method::Password, Outcome::of(&result));
     result
@@ -98,20 +100,6 @@ async fn attempt(app: &Arc<App>, request: &SignIn) -> Result<Session, LoginError
     session::keep_session(app, token, user.id.clone(), now, None).await?;
     tracing::info!(user = user.name, source = %request.source, token = session.token_id, "logged in");
     Ok(session)
-}
-
-/// The entry about a login that failed.
-fn refused<'a>(request: &'a SignIn, user: Option<&'a str>, error: &LoginError) -> audit::Entry<'a> {
-    audit::Entry {
-        organization: audit::text(user.map_or("", |_| &request.organization)),
-        user: user.unwrap_or_default().into(),
-        source: request.source.to_canonical().to_string().into(),
-        verb: "login".into(),
-        resource: "sessions".into(),
-        decision: audit::Decision::Deny,
-        reason: error.to_string().into(),
-        ..audit::Entry::new(audit::Phase::Event)
-    }
 }
 
 /// Checks everything, and takes the code; the hash of the new password, if there is one.

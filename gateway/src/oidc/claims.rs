@@ -81,13 +81,7 @@ pub(crate) struct IdToken {
 /// Checks the claims of a token whose signature was checked.
 pub(crate) fn check(payload: &[u8], expected: &Expected<'_>) -> Result<IdToken, ClaimsError> {
     let all: Map<String, Value> = serde_json::from_slice(payload).map_err(|_| ClaimsError::Form("claims"))?;
-    let issuer = text(&all, "iss").ok_or(ClaimsError::Form("iss"))?;
-    if issuer != expected.issuer {
-        return Err(ClaimsError::Issuer {
-            found: issuer.chars().take(MAX_SUBJECT).collect(),
-            expected: expected.issuer.to_owned(),
-        });
-    }
+    issuer(&all, expected.issuer)?;
     audience(&all, expected.client_id)?;
     times(&all, expected.now)?;
     if let Some(nonce) = expected.nonce {
@@ -127,18 +121,12 @@ pub(crate) struct LogoutToken {
 /// Checks the claims of a logout token whose signature was checked (OpenID Connect Back-Channel Logout 1.0, section 2.6).
 pub(crate) fn check_logout(
     payload: &[u8],
-    issuer: &str,
+    expected: &str,
     client_id: &str,
     now: i64,
 ) -> Result<LogoutToken, ClaimsError> {
     let all: Map<String, Value> = serde_json::from_slice(payload).map_err(|_| ClaimsError::Form("claims"))?;
-    let found = text(&all, "iss").ok_or(ClaimsError::Form("iss"))?;
-    if found != issuer {
-        return Err(ClaimsError::Issuer {
-            found: found.chars().take(MAX_SUBJECT).collect(),
-            expected: issuer.to_owned(),
-        });
-    }
+    issuer(&all, expected)?;
     audience(&all, client_id)?;
     let issued = seconds(&all, "iat")?.ok_or(ClaimsError::Form("iat"))?;
     if issued.saturating_sub(LEEWAY) > now {
@@ -179,6 +167,18 @@ fn named(all: &Map<String, Value>, name: &'static str) -> Result<Option<String>,
         Some(Value::String(text)) if !text.is_empty() && text.len() <= MAX_SUBJECT => Ok(Some(text.clone())),
         Some(_) => Err(ClaimsError::Form(name)),
     }
+}
+
+/// `iss` is the provider.
+fn issuer(all: &Map<String, Value>, expected: &str) -> Result<(), ClaimsError> {
+    let found = text(all, "iss").ok_or(ClaimsError::Form("iss"))?;
+    if found == expected {
+        return Ok(());
+    }
+    Err(ClaimsError::Issuer {
+        found: found.chars().take(MAX_SUBJECT).collect(),
+        expected: expected.to_owned(),
+    })
 }
 
 /// `aud` names us; with others besides, `azp` must say that the token was made for us.

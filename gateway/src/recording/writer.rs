@@ -158,15 +158,10 @@ impl Recorder {
             Err(_) => Err(BeginError::Stuck),
         };
         let (out, marker) = made.inspect_err(|_| self.metrics.ended(Outcome::Refused))?;
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            off: AtomicBool::new(false),
-            work: Notify::new(),
-            urgent: Notify::new(),
-            failed: CancellationToken::new(),
-            limit: self.config.session_bytes.saturating_sub(out.bytes),
-            failure: self.failure,
-        });
+        let shared = Arc::new(Shared::new(
+            self.config.session_bytes.saturating_sub(out.bytes),
+            self.failure,
+        ));
         let writer = write(Arc::clone(&shared), out, Arc::clone(&self.writes));
         Ok(Recording {
             shared,
@@ -264,6 +259,19 @@ impl Recording {
 }
 
 impl Shared {
+    /// Nothing is recorded yet; `limit` bytes may be.
+    fn new(limit: u64, failure: AuditFailure) -> Self {
+        Self {
+            state: Mutex::default(),
+            off: AtomicBool::new(false),
+            work: Notify::new(),
+            urgent: Notify::new(),
+            failed: CancellationToken::new(),
+            limit,
+            failure,
+        }
+    }
+
     /// Whether the recording goes on, or has ended together with its session.
     pub(super) fn is_recording(&self) -> bool {
         !self.off.load(Relaxed)
@@ -419,15 +427,7 @@ mod tests {
             crate::config::RecordingConfig::default(),
             AuditFailure::Refuse,
         ));
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            off: AtomicBool::new(false),
-            work: Notify::new(),
-            urgent: Notify::new(),
-            failed: CancellationToken::new(),
-            limit: 1 << 20,
-            failure: AuditFailure::Refuse,
-        });
+        let shared = Arc::new(Shared::new(1 << 20, AuditFailure::Refuse));
         let out = Out {
             file: fs::OpenOptions::new().write(true).open("/dev/full").unwrap(),
             hash: Context::new(&SHA256),
